@@ -1,0 +1,225 @@
+"""What the suite knows of one model: the strict schema of a profile file.
+
+A profile is data. An unknown or misspelt key, or a value of the wrong type, is an error that
+names the file, the key and the nearest valid one (see :mod:`pytest_qwenvl.profile_loading`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Scalar = str | int | float | bool
+ArgumentValue = Scalar | dict[str, object] | list[object] | None
+BackendName = Literal["npu", "cpu"]
+Mode = Literal["offline", "serve"]
+Family = Literal["qwen2.5-vl", "qwen3-vl"]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
+Source = Annotated[str, StringConstraints(min_length=8)]
+LatencyMetric = Literal["ttft", "tpot", "itl", "e2el"]
+
+
+class Model(BaseModel):
+    """Base of every table in a profile: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Weights(Model):
+    """Where a model's weights come from.
+
+    ``path`` is only for weights that travel with the suite (the reference checkpoints); it is
+    relative to the profile file.
+    """
+
+    huggingface: str | None = None
+    modelscope: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Weights:
+        if not (self.huggingface or self.modelscope or self.path):
+            raise ValueError("needs at least one of huggingface, modelscope, path")
+        return self
+
+
+class ImageConstants(Model):
+    """The constants of a family's image processor, from which prompt tokens are predicted.
+
+    Attributes:
+        patch_size: side of one vision patch (pixels).
+        merge_size: patches merged per side into one token.
+        min_pixels, max_pixels: bounds of the resized area (pixels).
+        tutorial_text_tokens: prompt tokens of the tutorial's chat request beside those of the
+            image itself, vision start and end included.
+    """
+
+    patch_size: int = Field(gt=0)
+    merge_size: int = Field(gt=0)
+    min_pixels: int = Field(gt=0)
+    max_pixels: int = Field(gt=0)
+    tutorial_text_tokens: int = Field(gt=0)
+    source: Source
+
+
+class Engine(Model):
+    """Engine arguments and environment that hold for every deployment on one backend.
+
+    ``arguments`` are vLLM's own names with underscores, as ``EngineArgs`` has them;
+    ``preload`` lists shared objects of which those that exist go into ``LD_PRELOAD``.
+    """
+
+    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+    preload: list[str] = Field(default_factory=list)
+
+
+class Deployment(Model):
+    """One way to run a model: mode, device count, engine arguments, environment.
+
+    Attributes:
+        images: the limit of images in one prompt (``limit_mm_per_prompt``).
+        estimated_seconds: how long its tests are expected to take, start-up included; only
+            used to order the work.
+        start_timeout: seconds after which an engine that is not ready counts as hung.
+    """
+
+    name: Identifier
+    mode: Mode
+    npus: int = Field(ge=1)
+    images: int = Field(ge=0)
+    videos: int = Field(default=0, ge=0)
+    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+    estimated_seconds: float = Field(default=600.0, gt=0)
+    start_timeout: float = Field(default=2800.0, gt=0)
+    why: str = ""
+
+
+class Reference(Model):
+    """A published or measured value with its source; shown beside a score, never a floor."""
+
+    value: float
+    harness: str
+    source: Source
+
+
+class AccuracyFloor(Model):
+    """An evaluation task and the score below which the model is broken.
+
+    Attributes:
+        task: the lm-eval task.
+        task_directory: folder with the task's definition (``--include_path``), relative to the
+            profile file; ``task_data`` is the script in it that writes the task's data.
+        deployment: the offline deployment whose devices the evaluation uses.
+        metric: lm-eval's key, e.g. ``acc,none``.
+        items: how many items a full evaluation has; any other number is not judged.
+        floor: smallest acceptable score (0 to 1).
+        confidence: of the one-sided exact test that the score lies below the floor.
+        calibrated: whether the floor comes from repeated runs of this very harness.
+        maximum_empty: share (0 to 1) of empty answers above which the score means nothing.
+    """
+
+    task: str
+    harness: Literal["vllm-vlm"] = "vllm-vlm"
+    task_directory: str | None = None
+    task_data: str | None = None
+    deployment: str
+    metric: str
+    items: int = Field(gt=0)
+    floor: float = Field(ge=0, le=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    calibrated: bool = False
+    maximum_empty: float = Field(default=0.02, ge=0, le=1)
+    model_arguments: dict[str, Scalar] = Field(default_factory=dict)
+    batch_size: int | Literal["auto"] = "auto"
+    timeout: float = Field(default=7200.0, gt=0)
+    source: Source
+    references: list[Reference] = Field(default_factory=list)
+
+
+class LatencyBudget(Model):
+    """A limit on one percentile of one metric under a workload.
+
+    Attributes:
+        hardware: generation the budget holds for, as the inventory names it (``cpu``, ``a2`` …).
+        npus: device count the budget holds for.
+        percentile: e.g. 99 (of requests).
+        budget_ms: milliseconds.
+        confidence: of the one-sided exact binomial test.
+        vouched: False for a number nobody answers for: reported, not gated.
+    """
+
+    hardware: str
+    npus: int = Field(ge=1)
+    metric: LatencyMetric
+    percentile: float = Field(gt=0, lt=100)
+    budget_ms: float = Field(gt=0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    vouched: bool = True
+    source: Source
+
+
+class LatencyWorkload(Model):
+    """A load that ``vllm bench serve`` makes against a served deployment, and its budgets.
+
+    ``arguments`` are options of ``vllm bench serve`` by their own names with underscores.
+    """
+
+    name: Identifier
+    deployment: str
+    num_prompts: int = Field(gt=0)
+    request_rate: float = Field(gt=0)
+    output_tokens: int = Field(gt=0)
+    images_per_request: int = Field(default=0, ge=0)
+    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
+    minimum_rate_achieved: float = Field(default=0.95, gt=0, le=1)
+    timeout: float = Field(default=3600.0, gt=0)
+    budgets: list[LatencyBudget] = Field(default_factory=list)
+    source: Source
+
+
+class ModelProfile(Model):
+    """Everything the suite knows of one model."""
+
+    schema_version: Literal[1]
+    name: Identifier
+    title: str
+    family: Family
+    reference: bool = False
+    quantization: str | None = None
+    weights: Weights
+    image: ImageConstants
+    engine: dict[BackendName, Engine] = Field(default_factory=dict)
+    deployments: list[Deployment] = Field(min_length=1)
+    accuracy: list[AccuracyFloor] = Field(default_factory=list)
+    latency: list[LatencyWorkload] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    path: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _names_are_consistent(self) -> ModelProfile:
+        names = [deployment.name for deployment in self.deployments]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"deployment names must differ; repeated: {', '.join(repeated)}")
+        users = [("accuracy", a.task, a.deployment, "offline") for a in self.accuracy]
+        users += [("latency", w.name, w.deployment, "serve") for w in self.latency]
+        modes = {deployment.name: deployment.mode for deployment in self.deployments}
+        for table, user, deployment, mode in users:
+            if modes.get(deployment) != mode:
+                known = ", ".join(name for name, its in modes.items() if its == mode) or "none"
+                raise ValueError(
+                    f"{table} {user!r} names {deployment!r}, which is no deployment of mode "
+                    f"{mode!r}; there are: {known}"
+                )
+        return self
+
+    def deployment(self, name: str) -> Deployment:
+        """The deployment called ``name``; raises KeyError for a name the profile lacks."""
+        for deployment in self.deployments:
+            if deployment.name == name:
+                return deployment
+        raise KeyError(name)

@@ -1,0 +1,153 @@
+"""What a run found: the records every report is made of, and the verdict over them (pure)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(str, Enum):
+    """What one requirement came to for one deployment."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+    SKIPPED = "SKIPPED"
+
+
+class Verdict(str, Enum):
+    """What a set of results amounts to."""
+
+    CONFORMANT = "CONFORMANT"
+    PARTIAL = "PARTIAL"
+    NON_CONFORMANT = "NON-CONFORMANT"
+
+
+class Record(BaseModel):
+    """Base of what is written to ``report.json``: unknown keys are an error when read back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Requirement(Record):
+    """One MUST sentence of the catalogue (``conformance/requirements.toml``)."""
+
+    id: str
+    group: str
+    level: Literal["core", "extended"]
+    since: str
+    must: str
+    rationale: str
+    source: str
+
+
+class Result(Record):
+    """One requirement judged for one deployment of one model.
+
+    Attributes:
+        requirement: id, e.g. ``QVL-SRV-001``.
+        test: pytest's node id, which with ``reproduce`` runs it again.
+        reason: for every outcome but PASS: what was expected and what was seen, in one screen.
+        evidence: what the test measured, raw enough to be judged again; JSON values only.
+        duration: seconds in the test itself; ``setup``: seconds its fixtures took (engine start).
+        log: last lines the engine wrote while the test ran (only kept when not PASS).
+        started: seconds since the epoch.
+    """
+
+    requirement: str
+    group: str
+    level: Literal["core", "extended"]
+    test: str
+    model: str
+    deployment: str
+    outcome: Outcome
+    reason: str = ""
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    duration: float = 0.0
+    setup: float = 0.0
+    started: float = 0.0
+    log: str = ""
+    reproduce: str = ""
+    worker: str = ""
+
+
+class EngineRecord(Record):
+    """An engine or measuring process that the run started, as it was started.
+
+    Attributes:
+        kind: ``serve``, ``offline``, ``lm-eval`` or ``bench``.
+        argv, environment: the exact command; the environment holds only what the suite set.
+        devices: indices of the leased devices.
+        ready: seconds from start to ready; None when it never was.
+        outcome: ``ready``, ``failed`` or ``stopped``.
+    """
+
+    model: str
+    deployment: str
+    kind: Literal["serve", "offline", "lm-eval", "bench", "attached"]
+    argv: tuple[str, ...]
+    environment: dict[str, str] = Field(default_factory=dict)
+    devices: tuple[int, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+    log: str = ""
+    started: float = 0.0
+    ready: float | None = None
+    outcome: str = ""
+
+
+class NotRun(Record):
+    """A model, or a deployment of one, that the run left out, and why."""
+
+    model: str
+    deployment: str = ""
+    reason: str
+
+
+class ModelVerdict(Record):
+    """The verdict over one model, with what it rests on."""
+
+    model: str
+    verdict: Verdict
+    reason: str
+    counts: dict[str, int]
+
+
+class RunRecord(Record):
+    """A whole run: everything ``report.json`` holds.
+
+    Attributes:
+        scope: how the run was narrowed (``-m serve``, ``-k …``); empty for the whole suite.
+        backend: ``npu`` or ``cpu``; a verdict earned on the CPU backend always names it.
+        complete: False in a report that was written while the run was still going.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
+    suite_version: str
+    catalogue_version: str = ""
+    run_id: str
+    started: float
+    finished: float | None = None
+    complete: bool = False
+    exit_status: int | None = None
+    interrupted: str = ""
+    argv: tuple[str, ...] = ()
+    scope: str = ""
+    backend: str = ""
+    npus: int = 0
+    host: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    requirements: list[Requirement] = Field(default_factory=list)
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    planned: list[str] = Field(default_factory=list)
+    not_run: list[NotRun] = Field(default_factory=list)
+    engines: list[EngineRecord] = Field(default_factory=list)
+    results: list[Result] = Field(default_factory=list)
+    model_verdicts: list[ModelVerdict] = Field(default_factory=list)
+    verdict: Verdict = Verdict.PARTIAL
+    verdict_sentence: str = ""
