@@ -157,7 +157,7 @@ def read_config(pytest_config: pytest.Config) -> Config:
             given = pytest_config.getini(option.ini)
         if option.repeatable:
             values[option.field] = tuple(option.parse(text) for text in given)
-        elif given not in (None, ""):
+        elif given:
             values[option.field] = option.parse(str(given))
     if values.get("api_key_env") and not values.get("endpoint"):
         raise UsageProblem("--api-key-env names the key of an --endpoint; none was given")
