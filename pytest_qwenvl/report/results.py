@@ -102,7 +102,12 @@ class EngineRecord(Record):
 
 
 class NotRun(Record):
-    """A model, or a deployment of one, that the run left out, and why."""
+    """A model, or a deployment of one, that the run left out, and why.
+
+    Attributes:
+        deployment: set when the run was asked for the model and this deployment of it could not
+            run, which makes the model PARTIAL; empty for a model that is merely not at hand.
+    """
 
     model: str
     deployment: str = ""
@@ -123,6 +128,9 @@ class RunRecord(Record):
 
     Attributes:
         scope: how the run was narrowed (``-m serve``, ``-k …``); empty for the whole suite.
+        interrupted: why the run ended before its end (Ctrl-C, an internal error); else empty.
+        planned: everything the run set out to judge, ``MODEL/DEPLOYMENT REQUIREMENT`` each, so
+            that what was never reached is known when the report is judged again.
         backend: ``npu`` or ``cpu``; a verdict earned on the CPU backend always names it.
         complete: False in a report that was written while the run was still going.
     """

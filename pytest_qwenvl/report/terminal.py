@@ -1,0 +1,259 @@
+"""What a person sees at the end of a run: one screen, the verdict first.
+
+The lines are plain text and made without any terminal; ``write_summary`` colours them through
+pytest's own terminal reporter, which knows about ``--color``, ``NO_COLOR`` and pipes.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pytest_qwenvl.report.results import NotRun, Requirement, Result, RunRecord, Verdict
+from pytest_qwenvl.report.table import (
+    LETTERS,
+    TROUBLE_WORST_FIRST,
+    clip,
+    rows_of,
+    table_lines,
+)
+from pytest_qwenvl.report.verdict import (
+    NOT_JUDGED,
+    Claim,
+    Judged,
+    first_line,
+    place_of,
+    settle,
+)
+
+HEIGHT = 24
+"""Lines of the screen that the summary of a default run fits on."""
+
+_MOST_TABLE_ROWS = 10
+_MOST_PROBLEM_LINES = 9
+_MOST_NOT_RUN_LINES = 2
+_COLOURS = {
+    Verdict.CONFORMANT: "green",
+    Verdict.PARTIAL: "yellow",
+    Verdict.NON_CONFORMANT: "red",
+}
+
+
+class Terminal(Protocol):
+    """The part of pytest's ``TerminalReporter`` that the summary is written with."""
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        """Write one line, with markup such as ``red=True``."""
+
+
+class Problem(NamedTuple):
+    """One requirement and outcome, with every place where it came to that."""
+
+    requirement: str
+    outcome: str
+    level: str
+    places: tuple[str, ...]
+    result: Result | None
+
+
+def write_summary(
+    run: RunRecord, terminal: Terminal, width: int, report: Path | None = None, trouble: str = ""
+) -> None:
+    """Write the summary; the verdict in its colour, failing rows and requirements in red."""
+    lines = render_summary(run, width, report=report, trouble=trouble)
+    verdict_lines = len(_verdict_lines(run, width))
+    for number, line in enumerate(lines):
+        markup: dict[str, bool] = {}
+        if number < verdict_lines:
+            markup = {_COLOURS[run.verdict]: True, "bold": number == 0}
+        elif line.startswith("FAIL "):
+            markup = {"red": True}
+        elif line.startswith((*TROUBLE_WORST_FIRST, "not judged", "report problem")):
+            markup = {"yellow": True}
+        terminal.write_line(line, **markup)
+
+
+def render_summary(
+    run: RunRecord, width: int, *, report: Path | None = None, trouble: str = ""
+) -> list[str]:
+    """The summary's lines: verdict, table, what went wrong, what was not run, where the rest is.
+
+    Args:
+        run: a judged record.
+        width: columns of the screen. Only commands and paths may be longer: a cut one is of no
+            use.
+        report: where ``report.json`` lies, if anywhere.
+        trouble: what kept the report from being written, if anything did.
+    """
+    claims = [Claim.parse(text) for text in run.planned]
+    settled = settle(run.results, claims, run.requirements)
+    lines = _verdict_lines(run, width)
+    rows = rows_of(settled, most=_MOST_TABLE_ROWS)
+    table, letters = table_lines(rows, width)
+    if table:
+        lines += ["", *table]
+    if letters and any(not row.clean for row in rows):
+        used = {cell.trouble for row in rows for cell in row.cells.values()}
+        words = [f"{LETTERS[t]} {t.replace('_', ' ')}" for t in TROUBLE_WORST_FIRST if t in used]
+        lines.append(clip(", ".join(words), width))
+    problems = problems_of(settled)
+    if problems:
+        lines += ["", *_problem_lines(problems, run.requirements, width)]
+    lines += _not_run_lines(run.not_run, width)
+    if trouble:
+        lines += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
+    if report is not None:
+        lines.append(f"report: {report}")
+    return lines
+
+
+def problems_of(settled: list[Judged]) -> list[Problem]:
+    """What did not pass, core before extended and worst first, one entry a requirement."""
+    found: dict[tuple[str, str], list[Judged]] = {}
+    for judged in settled:
+        if judged.outcome != "PASS":
+            found.setdefault((judged.claim.requirement, judged.outcome), []).append(judged)
+    problems = [
+        Problem(
+            requirement,
+            outcome,
+            its[0].level,
+            tuple(place_of(one.claim.model, one.claim.deployment) for one in its),
+            its[0].result,
+        )
+        for (requirement, outcome), its in found.items()
+    ]
+    order = TROUBLE_WORST_FIRST.index
+    return sorted(problems, key=lambda p: (p.level != "core", order(p.outcome)))
+
+
+def failure_text(
+    result: Result, requirement: Requirement | None, *, width: int = 100, height: int = HEIGHT - 2
+) -> str:
+    """One requirement's failure on one screen: what must be, what was seen, how to see it again.
+
+    The reason comes first and whole as far as it fits; evidence and the engine's log share what
+    is left; the reproduction command always stands, unbroken.
+
+    Args:
+        requirement: its entry of the catalogue; None when the catalogue lacks it.
+        height: most lines.
+    """
+    place = place_of(result.model, result.deployment)
+    head = [f"{result.outcome.value} {result.requirement} ({result.level}) on {place}"]
+    if requirement is not None:
+        head += _wrapped(requirement.must, width, 3)
+    tail = [f"reproduce: {result.reproduce}"] if result.reproduce else []
+    room = height - len(head) - len(tail)
+    reason = _wrapped(result.reason or "no reason was given", width, max(2, room // 2))
+    room -= len(reason)
+    evidence = [
+        clip(f"  {key}: {json.dumps(value, ensure_ascii=False)}", width)
+        for key, value in result.evidence.items()
+    ]
+    log = [clip(f"  {line}", width) for line in result.log.rstrip().splitlines()]
+    for_log = min(len(log) + 1, max(0, room - len(evidence) - 1, room // 2)) if log else 0
+    shown_evidence = _cut("evidence:", evidence, room - for_log, keep_end=False)
+    room -= len(shown_evidence)
+    shown_log = _cut("the engine's log, last lines:", log, room, keep_end=True)
+    return "\n".join([*head, *reason, *shown_evidence, *shown_log, *tail])
+
+
+def _verdict_lines(run: RunRecord, width: int) -> list[str]:
+    sentence = run.verdict_sentence or run.verdict.value
+    lines = _wrapped(sentence, width, 4)
+    judged = {model.verdict for model in run.model_verdicts}
+    if len(judged) > 1:
+        each = ", ".join(f"{m.model} {m.verdict.value}" for m in run.model_verdicts)
+        lines += _wrapped(each, width, 2)
+    return lines
+
+
+def _problem_lines(
+    problems: list[Problem], requirements: list[Requirement], width: int
+) -> list[str]:
+    musts = {requirement.id: requirement.must for requirement in requirements}
+    lines: list[str] = []
+    unjudged = [problem for problem in problems if problem.outcome == NOT_JUDGED]
+    told = [problem for problem in problems if problem.outcome != NOT_JUDGED]
+    room = _MOST_PROBLEM_LINES - bool(unjudged)
+    for number, problem in enumerate(told):
+        block = _problem_block(problem, musts.get(problem.requirement, ""), width)
+        rest = len(told) - number
+        if len(lines) + len(block) > room - (rest > 1):
+            names = ", ".join(dict.fromkeys(p.requirement for p in told[number:]))
+            lines.append(clip(f"and {rest} more: {names}", width))
+            break
+        lines += block
+    if unjudged:
+        count = sum(len(problem.places) for problem in unjudged)
+        names = ", ".join(problem.requirement for problem in unjudged)
+        lines.append(clip(f"not judged: {count} claimed ({names})", width))
+    return lines
+
+
+def _problem_block(problem: Problem, must: str, width: int) -> list[str]:
+    extended = " (extended)" if problem.level == "extended" else ""
+    places = ", ".join(problem.places)
+    if len(problem.places) > 2:
+        places = f"{problem.places[0]} and {len(problem.places) - 1} more"
+    head = f"{problem.outcome} {problem.requirement}{extended} on {places}"
+    block = [clip(f"{head}: {must}" if must else head, width)]
+    if problem.result is not None:
+        if reason := first_line(problem.result.reason):
+            block.append(clip(f"  {reason}", width))
+        if problem.result.reproduce:
+            block.append(f"  reproduce: {problem.result.reproduce}")
+    return block
+
+
+def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:
+    by_reason: dict[str, list[str]] = {}
+    for entry in not_run:
+        by_reason.setdefault(entry.reason, []).append(place_of(entry.model, entry.deployment))
+    lines = [
+        clip(f"not run: {_named(names, width // 2)}: {first_line(reason)}", width)
+        for reason, names in by_reason.items()
+    ]
+    if len(lines) > _MOST_NOT_RUN_LINES:
+        kept = lines[: _MOST_NOT_RUN_LINES - 1]
+        left = list(by_reason.values())[_MOST_NOT_RUN_LINES - 1 :]
+        count = sum(len(names) for names in left)
+        lines = [*kept, f"not run: {count} more, for {len(left)} other reasons (see the report)"]
+    return lines
+
+
+def _named(names: list[str], width: int) -> str:
+    """As many of ``names`` as fit, and how many there are beyond them."""
+    for shown in range(len(names), 0, -1):
+        more = len(names) - shown
+        text = ", ".join(names[:shown]) + (f" and {more} more" if more else "")
+        if len(text) <= width:
+            return text
+    return names[0] if len(names) == 1 else f"{len(names)} of them"
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    lines = list(_wrap_each(text, width))
+    if len(lines) > most:
+        lines = [*lines[: most - 1], clip(f"{lines[most - 1]} …", width - 1)]
+    return lines
+
+
+def _wrap_each(text: str, width: int) -> Iterator[str]:
+    for paragraph in text.strip().splitlines():
+        yield from textwrap.wrap(paragraph, width) or [""]
+
+
+def _cut(title: str, lines: list[str], room: int, *, keep_end: bool) -> list[str]:
+    """``title`` and as many of ``lines`` as fit in ``room``, with a note of what is missing."""
+    if not lines or room < 2:
+        return []
+    if len(lines) + 1 <= room:
+        return [title, *lines]
+    kept = room - 2
+    note = f"  … {len(lines) - kept} more lines in the report"
+    return [title, note, *lines[len(lines) - kept :]] if keep_end else [title, *lines[:kept], note]
