@@ -30,7 +30,7 @@ class Config(BaseModel):
         report_directory: where ``report.json``, logs and raw evidence go.
         endpoint: base URL of a server that somebody else started.
         api_key_env: name of the variable that holds the endpoint's key.
-        suite_root: folder that holds ``conformance/`` (pytest's rootdir).
+        catalogue: the suite's catalogue of requirements; None outside a conformance suite.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +44,12 @@ class Config(BaseModel):
     report_directory: Path | None = None
     endpoint: str | None = None
     api_key_env: str | None = None
-    suite_root: Path
+    catalogue: Path | None = None
+
+    @property
+    def suite(self) -> Path | None:
+        """The folder of the conformance suite."""
+        return None if self.catalogue is None else self.catalogue.parent
 
 
 def _positive(text: str) -> int:
@@ -67,12 +72,7 @@ def _choice(option: str, *choices: str) -> Callable[[str], str]:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _interpreter(text: str) -> Path:
-    # Not resolved: a virtual environment's python is a link, and following it would lose the
-    # environment.
+    # Not resolved: following the link that a virtual environment's python is would lose it.
     return Path(text).expanduser().absolute()
 
 
@@ -99,6 +99,12 @@ class Option:
     repeatable: bool = False
 
 
+# On the command line this adds to the ini value, which names the suite's own profiles.
+_PROFILES = Option(
+    "--profiles", "qwenvl_profiles", "profile_directories", _path, "DIR",
+    "folder with more profiles, or overlays of shipped ones; repeatable", repeatable=True,
+)  # fmt: skip
+
 OPTIONS: tuple[Option, ...] = (
     Option("--npus", "qwenvl_npus", "npus", _positive, "N",
            "most NPUs this run may hold at once (default: all visible); counts virtual devices "
@@ -106,14 +112,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("--model", "qwenvl_models", "models", str, "PATTERN",
            "profiles to run, by glob; repeatable (default: every profile whose weights are at "
            "hand, else the reference checkpoints)", repeatable=True),
-    Option("--profiles", "qwenvl_profiles", "profile_directories", _path, "DIR",
-           "folder with more profiles, or overlays of shipped ones; repeatable",
-           repeatable=True),
+    _PROFILES,
     Option("--backend", "qwenvl_backend", "backend", _choice("--backend", "auto", "npu", "cpu"),
            "BACKEND", "auto, npu or cpu (default auto: NPUs where there is any sign of them)"),
     Option("--weights-root", "qwenvl_weights_root", "weights_root", _path, "DIR",
            "folder with local weights, laid out as ORG/MODEL or MODEL"),
-    Option("--engine-python", "qwenvl_engine_python", "engine_python", _interpreter, "PATH",
+    Option("--engine-python", "qwenvl_engine_python", "engine_python", _path, "PATH",
            "the interpreter that has vLLM (default: the one that runs pytest)"),
     Option("--conformance-report", "qwenvl_conformance_report", "report_directory", _path, "DIR",
            "write report.json, logs and raw evidence to this folder"),
@@ -136,12 +140,16 @@ def add_options(parser: pytest.Parser) -> None:
             metavar=option.metavar,
             help=option.help,
         )
-        parser.addini(
-            option.ini,
-            help=option.help,
-            type="args" if option.repeatable else "string",
-            default=[] if option.repeatable else "",
-        )
+        if option.repeatable:
+            parser.addini(option.ini, help=option.help, type="args", default=[])
+        else:
+            parser.addini(option.ini, help=option.help, type="string", default="")
+    parser.addini(
+        "qwenvl_catalogue",
+        help="the suite's catalogue of requirements; its folder is the suite",
+        type="string",
+        default="",
+    )
 
 
 def read_config(pytest_config: pytest.Config) -> Config:
@@ -150,15 +158,23 @@ def read_config(pytest_config: pytest.Config) -> Config:
     Raises:
         UsageProblem: a value that cannot be used, with the accepted form.
     """
+    root = pytest_config.rootpath
     values: dict[str, Any] = {}
     for option in OPTIONS:
         given = pytest_config.getoption(option.ini)
-        if given is None:
-            given = pytest_config.getini(option.ini)
+        ini = pytest_config.getini(option.ini)
+        if option.parse is _path:
+            # Paths in an ini file are relative to it, wherever pytest was started.
+            ini = [str(root / it) for it in ini] if option.repeatable else ini and str(root / ini)
+        if option is _PROFILES:
+            given = [*ini, *(given or [])]
+        elif given is None:
+            given = ini
         if option.repeatable:
             values[option.field] = tuple(option.parse(text) for text in given)
-        elif given:
+        elif given not in (None, ""):
             values[option.field] = option.parse(str(given))
+    catalogue = pytest_config.getini("qwenvl_catalogue")
     if values.get("api_key_env") and not values.get("endpoint"):
         raise UsageProblem("--api-key-env names the key of an --endpoint; none was given")
-    return Config(suite_root=pytest_config.rootpath, **values)
+    return Config(catalogue=root / catalogue if catalogue else None, **values)

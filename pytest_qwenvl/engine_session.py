@@ -1,0 +1,236 @@
+"""The engines of one pytest process: at most one at a time on a lease, each started once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_qwenvl.config import Config
+from pytest_qwenvl.devices.lease import DevicePool, Lease
+from pytest_qwenvl.errors import EngineError, UsageProblem
+from pytest_qwenvl.planning import Plan, PlannedDeployment
+from pytest_qwenvl.report.results import EngineRecord
+
+if TYPE_CHECKING:
+    from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.engines.interpreter import Interpreter
+    from pytest_qwenvl.engines.offline import OfflineLLM
+    from pytest_qwenvl.engines.server import AttachedServer, Server
+
+Kind = Literal["serve", "offline", "lm-eval", "bench", "attached"]
+
+
+class EngineSession:
+    """Starts engines under leases and ends every one of them.
+
+    Args:
+        run_directory: where logs and the engines' working files go.
+        progress: told in a line what a long step is doing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        plan: Plan,
+        run_directory: Path,
+        progress: Callable[[str], None],
+        run_id: str,
+    ) -> None:
+        self.config = config
+        self.plan = plan
+        self.run_directory = run_directory
+        self.progress = progress
+        self.pool = DevicePool(
+            plan.inventory.devices,
+            plan.inventory.physical,
+            allowance=[f"run-{run_id}-slot{index}" for index in range(plan.npus)]
+            if plan.npus < len(plan.inventory.devices)
+            else (),
+        )
+        self.records: list[EngineRecord] = []
+        self._interpreter: Interpreter | None = None
+        self._cpu_environment: dict[str, str] | None = None
+        self._running: tuple[PlannedDeployment, Server | OfflineLLM, EngineRecord] | None = None
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The interpreter that has vLLM, looked at once.
+
+        Raises:
+            UsageProblem: it is no Python, or has no vLLM.
+        """
+        if self._interpreter is None:
+            self._interpreter = find_interpreter(self.config)
+        return self._interpreter
+
+    def environment(self) -> dict[str, str]:
+        """What every engine process of this run needs, beside its deployment's own settings."""
+        if self.plan.inventory.backend != "cpu":
+            return {}
+        if self._cpu_environment is None:
+            from pytest_qwenvl.engines.cpu.overlay import cpu_environment
+
+            overlay = self.run_directory / "engine-overlay"
+            overlay.mkdir(parents=True, exist_ok=True)
+            self._cpu_environment = cpu_environment(self.interpreter, overlay)
+        return self._cpu_environment
+
+    @contextlib.contextmanager
+    def lease(self, planned: PlannedDeployment) -> Iterator[Lease]:
+        """The devices of one deployment; ends the engine on them before it gives them back."""
+        with self.pool.lease(planned.deployment.npus, planned.id, self.progress) as lease:
+            try:
+                yield lease
+            finally:
+                self.stop()
+
+    def start_server(self, planned: PlannedDeployment, lease: Lease) -> Server:
+        """Start ``vllm serve`` and wait until it is ready; ends any other engine on the lease.
+
+        Raises:
+            EngineStartError: it exited, hung or answered wrongly; with the tail of its log.
+        """
+        from pytest_qwenvl.engines.server import start_server
+
+        return self._start("serve", planned, lease, start_server)
+
+    def start_offline(self, planned: PlannedDeployment, lease: Lease) -> OfflineLLM:
+        """Start an offline ``LLM`` in a child process; ends any other engine on the lease.
+
+        Raises:
+            EngineStartError: it exited, hung or refused its arguments.
+        """
+        from pytest_qwenvl.engines.offline import start_offline
+
+        return self._start("offline", planned, lease, start_offline)
+
+    def attach(self, planned: PlannedDeployment) -> AttachedServer:
+        """The server behind ``--endpoint``, checked to be ready.
+
+        Raises:
+            EngineStartError: it does not answer as a ready server does.
+        """
+        from pytest_qwenvl.engines.server import AttachedServer
+
+        assert self.plan.endpoint is not None
+        name = self.config.api_key_env
+        if name is not None and name not in os.environ:
+            raise UsageProblem(f"--api-key-env {name}: no such variable in the environment")
+        server = AttachedServer(self.plan.endpoint, api_key=os.environ[name] if name else None)
+        self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
+        return server
+
+    def directory_of(self, planned: PlannedDeployment) -> Path:
+        """Where the logs and files of one deployment go."""
+        directory = self.run_directory / planned.profile.name / planned.deployment.name
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def stop(self) -> None:
+        """End the running engine; returns when nothing of it is left."""
+        if self._running is None:
+            return
+        _, engine, _ = self._running
+        self._running = None
+        engine.stop()
+
+    def is_running(self, planned: PlannedDeployment) -> bool:
+        """Whether the running engine is that of ``planned``."""
+        return self._running is not None and self._running[0] is planned
+
+    def record_child(
+        self, kind: Kind, planned: PlannedDeployment, launch: Launch, lease: Lease, log: Path
+    ) -> None:
+        """Note a measuring process (lm-eval, bench) in the report."""
+        self._record(
+            kind, planned, launch.argv, launch.environment, lease.devices, str(log), "stopped"
+        )
+
+    def _start(
+        self,
+        kind: Literal["serve", "offline"],
+        planned: PlannedDeployment,
+        lease: Lease,
+        starter: Callable[..., Any],
+    ) -> Any:
+        self.stop()
+        began = time.time()
+        environment = self.environment()
+        self.progress(f"{planned.id}: starting")
+        try:
+            engine = starter(
+                planned.profile,
+                planned.deployment,
+                interpreter=self.interpreter,
+                weights=planned.weights,
+                backend=self.plan.inventory.backend,
+                devices=lease.devices,
+                run_directory=self.directory_of(planned),
+                progress=lambda text: self.progress(f"{planned.id}: {text}"),
+                extra_environment=environment,
+            )
+        except EngineError as problem:
+            log = str(problem.log_path or "")
+            self._record(
+                kind, planned, problem.argv, environment, lease.devices, log, "failed", began
+            )
+            raise
+        launch = engine.launch
+        self._record(
+            kind,
+            planned,
+            launch.argv,
+            launch.environment,
+            lease.devices,
+            str(engine.log_path),
+            "ready",
+            began,
+            ready=time.time() - began,
+        )
+        self._running = (planned, engine, self.records[-1])
+        return engine
+
+    def _record(
+        self,
+        kind: Kind,
+        planned: PlannedDeployment,
+        argv: tuple[str, ...],
+        environment: dict[str, str],
+        devices: tuple[int, ...],
+        log: str,
+        outcome: str,
+        started: float | None = None,
+        ready: float | None = None,
+    ) -> None:
+        self.records.append(
+            EngineRecord(
+                model=planned.profile.name,
+                deployment=planned.deployment.name,
+                kind=kind,
+                argv=argv,
+                environment=environment,
+                devices=devices,
+                versions={} if kind == "attached" else self.interpreter.versions,
+                log=log,
+                started=started or time.time(),
+                ready=ready,
+                outcome=outcome,
+            )
+        )
+
+
+def find_interpreter(config: Config) -> Interpreter:
+    """The interpreter engines run in: ``--engine-python``, else the one that runs pytest.
+
+    Raises:
+        UsageProblem: it is no Python, or has no vLLM; with what to install or to attach.
+    """
+    import sys
+
+    from pytest_qwenvl.engines.interpreter import probe
+
+    return probe(config.engine_python or Path(sys.executable))

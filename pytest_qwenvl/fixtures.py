@@ -1,0 +1,207 @@
+"""The public fixtures: a lease, engines on it, clients, measuring programs, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_qwenvl.devices.lease import Lease
+from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.errors import EngineStartError
+from pytest_qwenvl.outcomes import EVIDENCE, Evidence
+from pytest_qwenvl.planning import PlannedDeployment
+from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+    from pytest_qwenvl.engines.offline import OfflineLLM
+    from pytest_qwenvl.engines.server import AttachedServer, Server
+    from pytest_qwenvl.measure.accuracy import Evaluation
+    from pytest_qwenvl.measure.latency import LoadResult
+
+SESSION = pytest.StashKey[EngineSession]()
+# Why the engine of a deployment did not start: it is started once, and so fails once.
+_FAILED = pytest.StashKey[dict[str, EngineStartError]]()
+
+
+@pytest.fixture(scope="session")
+def engine_session(request: pytest.FixtureRequest) -> EngineSession:
+    """The engines of this run; for suites that need more than the fixtures below."""
+    from pytest_qwenvl.run import engine_session_of
+
+    return engine_session_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def deployment(request: pytest.FixtureRequest) -> PlannedDeployment:
+    """The deployment a test was parametrised with: its profile, arguments and weights."""
+    planned: PlannedDeployment = request.param
+    return planned
+
+
+@pytest.fixture(scope="session")
+def npu_lease(
+    deployment: PlannedDeployment, engine_session: EngineSession
+) -> Iterator[Lease | None]:
+    """The deployment's devices, exclusively, for as long as its tests run.
+
+    None for an attached server, whose devices are its owner's.
+    """
+    if engine_session.plan.endpoint is not None:
+        yield None
+        return
+    with engine_session.lease(deployment) as lease:
+        yield lease
+
+
+def _start_once(
+    config: pytest.Config, planned: PlannedDeployment, start: Callable[[], Any]
+) -> Any:
+    failed = config.stash.setdefault(_FAILED, {})
+    if planned.id in failed:
+        before = failed[planned.id]
+        raise EngineStartError(
+            f"{planned.id} did not start (see the first failure): {before.message}",
+            log_path=before.log_path,
+        )
+    try:
+        return start()
+    except EngineStartError as problem:
+        failed[planned.id] = problem
+        raise
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    request: pytest.FixtureRequest,
+    deployment: PlannedDeployment,
+    npu_lease: Lease | None,
+    engine_session: EngineSession,
+) -> Callable[[], Server | AttachedServer]:
+    """Start the deployment's server, or return it when it runs already.
+
+    For the one requirement that a server starts at all: there a failure is the product's. Every
+    other test takes ``server``, where the same failure is an error of its set-up.
+    """
+    running: list[Any] = []
+
+    def start() -> Server | AttachedServer:
+        if not running:
+            if npu_lease is None:
+                begin = lambda: engine_session.attach(deployment)  # noqa: E731
+            else:
+                begin = lambda: engine_session.start_server(deployment, npu_lease)  # noqa: E731
+            running.append(_start_once(request.config, deployment, begin))
+        engine: Server | AttachedServer = running[0]
+        return engine
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[[], Server | AttachedServer]) -> Server | AttachedServer:
+    """A ready server of the deployment, shared by all its tests.
+
+    ``server.request(method, path, json=…)`` sends raw requests, ``server.openai_client()`` is an
+    ``openai`` client without retries, ``server.log_tail()`` reads the engine's log.
+    """
+    return start_server()
+
+
+@pytest.fixture(scope="session")
+def start_offline_llm(
+    request: pytest.FixtureRequest,
+    deployment: PlannedDeployment,
+    npu_lease: Lease | None,
+    engine_session: EngineSession,
+) -> Callable[[], OfflineLLM]:
+    """Start the deployment's offline LLM, or return it when it runs already."""
+    running: list[OfflineLLM] = []
+
+    def start() -> OfflineLLM:
+        if not running:
+            assert npu_lease is not None, "an attached server has no offline deployment"
+            running.append(
+                _start_once(
+                    request.config,
+                    deployment,
+                    lambda: engine_session.start_offline(deployment, npu_lease),
+                )
+            )
+        return running[0]
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def offline_llm(start_offline_llm: Callable[[], OfflineLLM]) -> OfflineLLM:
+    """A ready offline ``LLM`` of the deployment, in a child process, shared by all its tests."""
+    return start_offline_llm()
+
+
+@pytest.fixture
+def http(server: Server | AttachedServer) -> Callable[..., Any]:
+    """Raw requests to the server: ``http(method, path, json=…)`` -> ``requests.Response``."""
+    return server.request
+
+
+@pytest.fixture(scope="session")
+def openai_client(server: Server | AttachedServer) -> OpenAI:
+    """An ``openai`` client of the server, without retries and with a timeout."""
+    return server.openai_client()
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Evidence:
+    """What this test measured; it goes into the report as it is."""
+    collected = Evidence()
+    request.node.stash[EVIDENCE] = collected
+    return collected
+
+
+@pytest.fixture(scope="session")
+def accuracy_floor(request: pytest.FixtureRequest) -> AccuracyFloor:
+    """The evaluation a test was parametrised with; asking for it picks the deployments."""
+    floor: AccuracyFloor = request.param
+    return floor
+
+
+@pytest.fixture(scope="session")
+def latency_workload(request: pytest.FixtureRequest) -> LatencyWorkload:
+    """The workload a test was parametrised with; asking for it picks the deployments."""
+    workload: LatencyWorkload = request.param
+    return workload
+
+
+@pytest.fixture
+def evaluate(
+    deployment: PlannedDeployment, npu_lease: Lease, engine_session: EngineSession
+) -> Callable[[AccuracyFloor], Evaluation]:
+    """Run lm-eval on the deployment's devices: ``evaluate(floor)`` -> ``Evaluation``.
+
+    Raises:
+        MeasurementError: lm-eval failed, or left no result that can be judged.
+    """
+    from pytest_qwenvl.measuring import run_lm_eval
+
+    return lambda floor: run_lm_eval(engine_session, deployment, npu_lease, floor)
+
+
+@pytest.fixture
+def bench(
+    deployment: PlannedDeployment,
+    npu_lease: Lease,
+    engine_session: EngineSession,
+    server: Server | AttachedServer,
+) -> Callable[[LatencyWorkload], LoadResult]:
+    """Run ``vllm bench serve`` against the server: ``bench(workload)`` -> ``LoadResult``.
+
+    Raises:
+        MeasurementError: the program failed, or left no result that can be judged.
+    """
+    from pytest_qwenvl.measuring import run_bench
+
+    return lambda workload: run_bench(engine_session, deployment, npu_lease, server, workload)

@@ -1,0 +1,189 @@
+"""Which deployments a run executes, in what order, and what is left out and why (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_qwenvl.config import Config
+from pytest_qwenvl.devices.inventory import Inventory
+from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.profile import Deployment, ModelProfile
+from pytest_qwenvl.profile_loading import select_profiles
+from pytest_qwenvl.report.results import NotRun
+from pytest_qwenvl.weights import FoundWeights
+
+
+@dataclass(frozen=True)
+class PlannedDeployment:
+    """One deployment of one model that this run executes."""
+
+    profile: ModelProfile
+    deployment: Deployment
+    weights: Path | None
+
+    @property
+    def id(self) -> str:
+        """How tests are parametrised: ``qwen3-vl-8b-instruct/serve-1npu``."""
+        return f"{self.profile.name}/{self.deployment.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        npus: most devices the run holds at once.
+        deployments: in the order in which they run: per model offline before serve, so that a
+            served answer can be compared with an offline one; dearest model first.
+        not_run: what was left out; ``held_back`` names the part of it that the run was asked
+            for, which keeps its verdict from being CONFORMANT.
+    """
+
+    inventory: Inventory
+    npus: int
+    deployments: tuple[PlannedDeployment, ...]
+    not_run: tuple[NotRun, ...] = ()
+    held_back: tuple[NotRun, ...] = ()
+    endpoint: str | None = None
+    profiles: tuple[ModelProfile, ...] = field(default=())
+
+
+def make_plan(
+    config: Config,
+    profiles: Mapping[str, ModelProfile],
+    inventory: Inventory,
+    find: Callable[[ModelProfile], FoundWeights],
+) -> Plan:
+    """Turn what was asked for into deployments.
+
+    Raises:
+        UsageProblem: more devices than there are; a model asked for by name whose weights are
+            not at hand or broken; nothing to run at all.
+    """
+    npus = _allowed_npus(config, inventory)
+    if config.endpoint is not None:
+        return _attached(config, profiles, inventory, npus)
+    chosen, not_run = _choose(config, profiles, inventory, find)
+    planned: list[PlannedDeployment] = []
+    held_back: list[NotRun] = []
+    for profile, weights in chosen:
+        for deployment in profile.deployments:
+            if deployment.npus > npus:
+                reason = f"needs {deployment.npus} NPUs; this run may hold {npus} (--npus)"
+                held_back.append(
+                    NotRun(model=profile.name, deployment=deployment.name, reason=reason)
+                )
+            else:
+                planned.append(PlannedDeployment(profile, deployment, weights))
+    return Plan(
+        inventory=inventory,
+        npus=npus,
+        deployments=tuple(_in_order(planned)),
+        not_run=(*not_run, *held_back),
+        held_back=tuple(held_back),
+        profiles=tuple(profile for profile, _ in chosen),
+    )
+
+
+def _allowed_npus(config: Config, inventory: Inventory) -> int:
+    visible = len(inventory.devices)
+    if config.npus is None:
+        return visible
+    if config.npus > visible:
+        kind = "virtual devices (one a core)" if inventory.backend == "cpu" else "NPUs"
+        raise UsageProblem(
+            f"--npus {config.npus}: this host has {visible} visible {kind}; ask for at most "
+            f"{visible}"
+        )
+    return config.npus
+
+
+def _choose(
+    config: Config,
+    profiles: Mapping[str, ModelProfile],
+    inventory: Inventory,
+    find: Callable[[ModelProfile], FoundWeights],
+) -> tuple[list[tuple[ModelProfile, Path]], list[NotRun]]:
+    asked = select_profiles(profiles, config.models) if config.models else dict(profiles)
+    by_name = {name for name in config.models if name in profiles}
+    usable: list[tuple[ModelProfile, Path]] = []
+    not_run: list[NotRun] = []
+    for profile in asked.values():
+        found = find(profile)
+        if inventory.backend == "cpu" and not profile.reference and config.backend != "cpu":
+            reason = "a published model runs on the CPU only when --backend cpu is written out"
+            if profile.name in by_name:
+                raise UsageProblem(f"--model {profile.name}: no NPU on this host; {reason}")
+        elif found.location is not None and not found.problem:
+            usable.append((profile, found.location))
+            continue
+        elif profile.name in by_name:
+            raise UsageProblem(
+                f"--model {profile.name}: {found.reason}; point --weights-root at the folder "
+                f"that holds {profile.weights.huggingface or profile.name}"
+            )
+        else:
+            reason = found.reason
+        not_run.append(NotRun(model=profile.name, reason=reason))
+    if not config.models and any(not profile.reference for profile, _ in usable):
+        references = [profile for profile, _ in usable if profile.reference]
+        usable = [(profile, path) for profile, path in usable if not profile.reference]
+        not_run += [
+            NotRun(model=it.name, reason="a reference; not needed beside published models")
+            for it in references
+        ]
+    if not usable:
+        reasons = "\n".join(f"  {it.model}: {it.reason}" for it in not_run)
+        raise UsageProblem(f"no model to run; of the profiles asked for:\n{reasons}")
+    return usable, not_run
+
+
+def _in_order(planned: list[PlannedDeployment]) -> list[PlannedDeployment]:
+    def cost(one: PlannedDeployment) -> float:
+        return one.deployment.npus * one.deployment.estimated_seconds
+
+    totals: dict[str, float] = {}
+    for one in planned:
+        totals[one.profile.name] = totals.get(one.profile.name, 0.0) + cost(one)
+
+    def key(one: PlannedDeployment) -> tuple[float, str, bool, float, str]:
+        name = one.profile.name
+        return (-totals[name], name, one.deployment.mode == "serve", -cost(one), one.id)
+
+    return sorted(planned, key=key)
+
+
+def _attached(
+    config: Config, profiles: Mapping[str, ModelProfile], inventory: Inventory, npus: int
+) -> Plan:
+    chosen = select_profiles(profiles, config.models) if config.models else {}
+    if len(chosen) != 1:
+        raise UsageProblem(
+            "--endpoint needs exactly one --model, so that the suite knows what the server must "
+            f"do; matched: {', '.join(chosen) or 'none'}"
+        )
+    (profile,) = chosen.values()
+    served = [it for it in profile.deployments if it.mode == "serve"]
+    if not served:
+        raise UsageProblem(f"--model {profile.name}: has no served deployment to hold it to")
+    deployment = min(served, key=lambda it: it.npus)
+    left_out = [
+        NotRun(
+            model=profile.name,
+            deployment=it.name,
+            reason="cannot be decided on an attached server (--endpoint)",
+        )
+        for it in profile.deployments
+        if it is not deployment
+    ]
+    return Plan(
+        inventory=inventory,
+        npus=npus,
+        deployments=(PlannedDeployment(profile, deployment, None),),
+        not_run=tuple(left_out),
+        held_back=tuple(left_out),
+        endpoint=config.endpoint,
+        profiles=(profile,),
+    )

@@ -1,0 +1,213 @@
+"""Hooks and options, nothing else: each hook routes to the module that knows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_qwenvl.recording import Recording
+
+_RECORDING = pytest.StashKey["Recording"]()
+
+_MARKERS = (
+    "requirement(id): the requirement of the catalogue that this test decides",
+    "deployment_mode(mode): deployments of this mode, for a test that starts no engine itself",
+    "npus(n): only deployments on n devices",
+    "last: runs after the other tests of its deployment, since it may end the engine",
+    "smoke: a few requirements on one device, for a verdict in two minutes",
+    "environment: the host, its devices and versions",
+    "offline: generation with an offline LLM",
+    "serve: a server starts, is ready and answers",
+    "openai: the OpenAI API and its schema",
+    "streaming: event streams",
+    "multi_image: several images in a prompt, limits and prompt tokens",
+    "consistency: equal questions get equal answers",
+    "accuracy: evaluation tasks against floors",
+    "latency: loads against budgets",
+    "robustness: bad input and overload",
+    "security: what a server must refuse",
+    "qwenvl_unplanned: set by the plugin on a test without a deployment",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options and their ini twins."""
+    from pytest_qwenvl.config import add_options
+
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and fixtures; read the options, so that a bad one ends the run here."""
+    from pytest_qwenvl import fixtures
+    from pytest_qwenvl.run import config_of
+
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    config.pluginmanager.register(fixtures, "qwenvl-fixtures")
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(XdistHooks(), "qwenvl-xdist")
+        # -n without --dist: deployments go to workers whole, never test by test.
+        if getattr(config.option, "numprocesses", None) and config.option.dist == "load":
+            config.option.dist = "loadgroup"
+    config_of(config)
+
+
+class XdistHooks:
+    """Hooks that exist only with xdist."""
+
+    @pytest.hookimpl
+    def pytest_configure_node(self, node: Any) -> None:
+        """Send the worker what the user asked for, as it was read here."""
+        from pytest_qwenvl.run import WORKER_INPUT, worker_input
+
+        node.workerinput[WORKER_INPUT] = worker_input(node.config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name backend and devices in the first lines of output."""
+    from pytest_qwenvl.run import config_of, plan_of, wants_suite
+
+    if config_of(config).catalogue is None or not wants_suite(config):
+        return []
+    plan = plan_of(config)
+    inventory = plan.inventory
+    if plan.endpoint is not None:
+        return [f"qwenvl: attached to {plan.endpoint}; no engine is started"]
+    kind = "virtual devices, no NPU" if inventory.backend == "cpu" else "NPUs"
+    return [
+        f"qwenvl: {inventory.backend} backend, {plan.npus} of {len(inventory.devices)} {kind} "
+        f"({inventory.chosen_because})"
+    ]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before anything is collected or started: can this run be what was asked for?"""
+    from pytest_qwenvl.run import is_worker, wants_suite
+
+    config = session.config
+    if is_worker(config) or config.option.collectonly or not wants_suite(config):
+        return
+    from pytest_qwenvl.recording import begin_recording
+
+    config.stash[_RECORDING] = begin_recording(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrise whatever asks for a deployment."""
+    if "deployment" in metafunc.fixturenames:
+        from pytest_qwenvl.collection import parametrize
+        from pytest_qwenvl.run import plan_of
+
+        parametrize(metafunc, plan_of(metafunc.config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Drop what no deployment stands behind, check requirements, order and group the rest."""
+    from pytest_qwenvl import collection
+    from pytest_qwenvl.run import catalogue_of, plan_of
+
+    dropped = collection.drop_unplanned(items)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+    deciding = [item for item in items if collection.requirement_of(item)]
+    if any(collection.planned_of(item) for item in items):
+        # Before -m and -k narrow it down, and before xdist reads the groups.
+        collection.group_for_xdist(items)
+    result = yield
+    if deciding:
+        catalogue = catalogue_of(config)
+        groups = {}
+        for item in deciding:
+            name = collection.requirement_of(item)
+            assert name is not None
+            if name not in catalogue:
+                raise pytest.UsageError(
+                    f"{item.nodeid} decides {name}, which is not in {config_path(config)}"
+                )
+            groups[name] = catalogue[name].group
+        if any(collection.planned_of(item) for item in items):
+            collection.order(items, plan_of(config), groups)
+    return result
+
+
+def config_path(config: pytest.Config) -> str:
+    """Where the catalogue lies, for messages."""
+    from pytest_qwenvl.run import config_of
+
+    return str(config_of(config).catalogue)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the requirement's result, and what was started since, to pytest's report."""
+    report = yield
+    from pytest_qwenvl.recording import attach
+
+    attach(item, report, call)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Note where the engine's log ends, so that a failure shows what came after."""
+    from pytest_qwenvl.outcomes import LOG_OFFSET
+
+    for name in ("server", "offline_llm"):
+        engine = getattr(item, "funcargs", {}).get(name)
+        if engine is not None:
+            item.stash[LOG_OFFSET] = engine.log_offset()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """On the controller: into the run's record."""
+    from pytest_qwenvl.recording import current
+
+    recording = current()
+    if recording is not None:
+        recording.take(report)
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show INCONCLUSIVE and INVALID as what they are; pytest itself counts them as failed."""
+    outcome = getattr(report, "qwenvl", {}).get("outcome")
+    if outcome in {"INCONCLUSIVE", "INVALID"}:
+        return outcome.lower(), outcome[0], outcome
+    return None
+
+
+def pytest_keyboard_interrupt() -> None:
+    """Note in the report that a person ended the run."""
+    from pytest_qwenvl.recording import current
+
+    recording = current()
+    if recording is not None:
+        recording.recorder.interrupt("interrupted by the user (Ctrl-C)")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """End every engine of this process; on the controller, judge and write the report."""
+    from pytest_qwenvl.run import existing_engine_session
+
+    engines = existing_engine_session(session.config)
+    if engines is not None:
+        engines.stop()
+    recording = session.config.stash.get(_RECORDING, None)
+    if recording is not None:
+        recording.finish(int(exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The verdict, on one screen."""
+    recording = config.stash.get(_RECORDING, None)
+    if recording is not None:
+        recording.write_summary(terminalreporter)

@@ -1,0 +1,182 @@
+"""Between pytest and the report: results travel on pytest's own reports, from workers too."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from pytest_qwenvl import __version__
+from pytest_qwenvl.collection import planned_of, requirement_of
+from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
+from pytest_qwenvl.report.environment import host_facts
+from pytest_qwenvl.report.junit import properties_of
+from pytest_qwenvl.report.recorder import RunRecorder
+from pytest_qwenvl.report.results import EngineRecord, Outcome, Requirement, Result, RunRecord
+from pytest_qwenvl.report.terminal import failure_text, write_summary
+from pytest_qwenvl.run import (
+    catalogue_of,
+    config_of,
+    engine_session_of,
+    existing_engine_session,
+    plan_of,
+    run_id_of,
+)
+
+_CLAIMS_SENT = pytest.StashKey[bool]()
+_CURRENT: list[Recording] = []
+
+
+class Recording:
+    """The controller's side: takes reports, keeps the run's record, shows the verdict."""
+
+    def __init__(self, recorder: RunRecorder, requirements: dict[str, Requirement]) -> None:
+        self.recorder = recorder
+        self._requirements = requirements
+        self._finished: RunRecord | None = None
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Add what a report carries: claims once a worker, engines, a result."""
+        carried: dict[str, Any] = getattr(report, "qwenvl", {})
+        if "claims" in carried:
+            self.recorder.plan([tuple(claim) for claim in carried["claims"]])
+        for engine in carried.get("engines", []):
+            record = EngineRecord.model_validate(engine)
+            self.recorder.add_engine(record)
+            if record.versions:
+                self.recorder.update(versions=dict(record.versions))
+        if "result" in carried:
+            result = Result.model_validate(carried["result"])
+            node: Any = getattr(report, "node", None)
+            if node is not None:
+                result = result.model_copy(update={"worker": node.gateway.id})
+            self.recorder.add_result(result)
+
+    def finish(self, exit_status: int) -> None:
+        """Judge the run and write the last report."""
+        self._finished = self.recorder.finish(exit_status)
+        if self in _CURRENT:
+            _CURRENT.remove(self)
+
+    def write_summary(self, terminalreporter: Any) -> None:
+        """Write the verdict and what it rests on through pytest's terminal reporter."""
+        run = self._finished or self.recorder.snapshot()
+        terminalreporter.section("Qwen-VL conformance")
+        write_summary(
+            run,
+            terminalreporter,
+            terminalreporter._tw.fullwidth,
+            report=self.recorder.report_path,
+            trouble=self.recorder.problem,
+        )
+
+
+def current() -> Recording | None:
+    """The recording of the run this process controls."""
+    return _CURRENT[-1] if _CURRENT else None
+
+
+def begin_recording(config: pytest.Config) -> Recording:
+    """Check that the run can be what was asked for, and open its report.
+
+    Raises:
+        pytest.UsageError: no engine, no device, no weights, no place for the report.
+    """
+    plan = plan_of(config)
+    asked = config_of(config)
+    catalogue = catalogue_of(config)
+    try:
+        versions: dict[str, str] = {}
+        if plan.endpoint is None:
+            versions = dict(engine_session_of(config).interpreter.versions)
+        secret = os.environ.get(asked.api_key_env or "", "")
+        recorder = RunRecorder(
+            RunRecord(
+                suite_version=__version__,
+                catalogue_version=catalogue.version,
+                run_id=run_id_of(config),
+                started=time.time(),
+                argv=("pytest", *map(str, config.invocation_params.args)),
+                scope=_scope(config),
+                backend=plan.inventory.backend,
+                npus=plan.npus,
+                host=host_facts(),
+                versions={"pytest": pytest.__version__, **versions},
+                requirements=list(catalogue.requirements),
+                profiles={it.name: it.model_dump(mode="json") for it in plan.profiles},
+                not_run=list(plan.not_run),
+            ),
+            asked.report_directory,
+            secrets=[secret] if secret else [],
+            warn=lambda line: print(f"\n{line}", file=sys.stderr),  # noqa: T201
+        )
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    recording = Recording(recorder, {it.id: it for it in catalogue.requirements})
+    _CURRENT.append(recording)
+    return recording
+
+
+def _scope(config: pytest.Config) -> str:
+    """How the run was narrowed, as the user wrote it; empty for the whole suite."""
+    parts: list[str] = []
+    if config.option.markexpr:
+        parts += ["-m", config.option.markexpr]
+    if config.option.keyword:
+        parts += ["-k", config.option.keyword]
+    for name in config.getoption("deselect") or []:
+        parts += ["--deselect", name]
+    suite = config_of(config).suite
+    for argument in map(str, config.args):
+        path = config.invocation_params.dir / argument.split("::")[0]
+        whole = "::" not in argument and suite is not None
+        if not (whole and suite is not None and (suite == path or path in suite.parents)):
+            parts.append(argument)
+    return shlex.join(parts)
+
+
+def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Put on a report what the controller is to know; all of it is plain JSON."""
+    if report.when == "setup":
+        item.stash[SETUP_SECONDS] = call.duration
+    carried: dict[str, Any] = {}
+    config = item.config
+    if not config.stash.get(_CLAIMS_SENT, False):
+        config.stash[_CLAIMS_SENT] = True
+        carried["claims"] = claims_of(item.session.items)
+    engines = existing_engine_session(config)
+    if engines is not None and engines.records:
+        carried["engines"] = [record.model_dump(mode="json") for record in engines.records]
+        engines.records.clear()
+    if requirement_of(item) is not None:
+        result = result_of(item, report, call, catalogue_of(config))
+        if result is not None:
+            carried["result"] = result.model_dump(mode="json")
+            carried["outcome"] = result.outcome.value
+            report.user_properties += properties_of(result)
+            if report.failed and call.excinfo is not None:
+                requirement = catalogue_of(config)[result.requirement]
+                # The request, the answer and the log say more than a traceback of the suite; of
+                # the suite's own mistakes the traceback is what is needed.
+                if outcome_of(report, call) is not Outcome.ERROR:
+                    report.longrepr = failure_text(result, requirement)
+    if carried:
+        report.qwenvl = carried  # type: ignore[attr-defined]
+
+
+def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:
+    """(model, deployment, requirement) of everything that the run sets out to judge."""
+    claims = []
+    for item in items:
+        requirement = requirement_of(item)
+        if requirement is not None:
+            planned = planned_of(item)
+            model = planned.profile.name if planned else ""
+            place = planned.deployment.name if planned else ""
+            claims.append((model, place, requirement))
+    return list(dict.fromkeys(claims))

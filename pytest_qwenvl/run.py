@@ -1,0 +1,151 @@
+"""What a pytest process knows of the run it belongs to, made once and when first needed."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_qwenvl.catalogue import Catalogue, load_catalogue
+from pytest_qwenvl.config import Config, read_config
+from pytest_qwenvl.devices.inventory import take_inventory
+from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.planning import Plan, make_plan
+from pytest_qwenvl.profile_loading import load_profiles
+from pytest_qwenvl.weights import find_weights
+
+_CONFIG = pytest.StashKey[Config]()
+_PLAN = pytest.StashKey[Plan]()
+_CATALOGUE = pytest.StashKey[Catalogue]()
+_SESSION = pytest.StashKey[EngineSession]()
+_RUN_ID = pytest.StashKey[str]()
+WORKER_INPUT = "qwenvl"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is a worker of an xdist run."""
+    return hasattr(config, "workerinput")
+
+
+def worker_input(config: pytest.Config) -> str:
+    """What the controller sends its workers, as JSON."""
+    return json.dumps(
+        {"config": config_of(config).model_dump(mode="json"), "run_id": run_id_of(config)}
+    )
+
+
+def config_of(config: pytest.Config) -> Config:
+    """What the user asked for; the controller's on a worker.
+
+    Raises:
+        pytest.UsageError: a value that cannot be used.
+    """
+    if _CONFIG not in config.stash:
+        if is_worker(config):
+            sent = json.loads(config.workerinput[WORKER_INPUT])  # type: ignore[attr-defined]
+            config.stash[_CONFIG] = Config.model_validate(sent["config"])
+        else:
+            try:
+                config.stash[_CONFIG] = read_config(config)
+            except UsageProblem as problem:
+                raise pytest.UsageError(str(problem)) from None
+    return config.stash[_CONFIG]
+
+
+def run_id_of(config: pytest.Config) -> str:
+    """Names this run: the same in the controller and its workers."""
+    if _RUN_ID not in config.stash:
+        if is_worker(config):
+            sent = json.loads(config.workerinput[WORKER_INPUT])  # type: ignore[attr-defined]
+            config.stash[_RUN_ID] = sent["run_id"]
+        else:
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+            config.stash[_RUN_ID] = f"{stamp}-{uuid.uuid4().hex[:8]}"
+    return config.stash[_RUN_ID]
+
+
+def plan_of(config: pytest.Config) -> Plan:
+    """What this run does.
+
+    Raises:
+        pytest.UsageError: profiles, weights, devices or options that do not allow the run.
+    """
+    if _PLAN not in config.stash:
+        asked = config_of(config)
+        try:
+            if not asked.profile_directories:
+                raise UsageProblem(
+                    "no profiles: name a folder of them with --profiles, or run pytest in a "
+                    "checkout of the suite"
+                )
+            profiles = load_profiles(asked.profile_directories)
+            inventory = take_inventory(asked.backend)
+            config.stash[_PLAN] = make_plan(
+                asked, profiles, inventory, lambda it: find_weights(it, asked.weights_root)
+            )
+        except UsageProblem as problem:
+            raise pytest.UsageError(str(problem)) from None
+    return config.stash[_PLAN]
+
+
+def catalogue_of(config: pytest.Config) -> Catalogue:
+    """The suite's requirements.
+
+    Raises:
+        pytest.UsageError: the catalogue cannot be read, or none is configured.
+    """
+    if _CATALOGUE not in config.stash:
+        path = config_of(config).catalogue
+        try:
+            if path is None:
+                raise UsageProblem(
+                    "a test decides a requirement, but the ini value qwenvl_catalogue names no "
+                    "catalogue"
+                )
+            config.stash[_CATALOGUE] = load_catalogue(path)
+        except UsageProblem as problem:
+            raise pytest.UsageError(str(problem)) from None
+    return config.stash[_CATALOGUE]
+
+
+def engine_session_of(
+    config: pytest.Config, progress: Callable[[str], None] = lambda _: None
+) -> EngineSession:
+    """The engines of this process; ``progress`` counts on the first call only."""
+    if _SESSION not in config.stash:
+        config.stash[_SESSION] = EngineSession(
+            config_of(config), plan_of(config), _run_directory(config), progress, run_id_of(config)
+        )
+    return config.stash[_SESSION]
+
+
+def existing_engine_session(config: pytest.Config) -> EngineSession | None:
+    """The engines of this process, if any was ever asked for."""
+    return config.stash.get(_SESSION, None)
+
+
+def _run_directory(config: pytest.Config) -> Path:
+    """Where engine logs go: the report directory, else pytest's own temporary one."""
+    report = config_of(config).report_directory
+    if report is not None:
+        return report / "engines"
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
+    return factory.getbasetemp() / "qwenvl"
+
+
+def wants_suite(config: pytest.Config) -> bool:
+    """Whether this run was pointed at the conformance suite, and not only at other tests."""
+    suite = config_of(config).suite
+    if suite is None:
+        return False
+    for argument in config.args:
+        path = Path(str(argument).split("::")[0])
+        path = path if path.is_absolute() else config.invocation_params.dir / path
+        if suite == path or suite in path.parents or path in suite.parents:
+            return True
+    return False
