@@ -1,0 +1,131 @@
+"""The command that makes a load: arguments of ``vllm bench serve`` from a workload (pure)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.profile import ArgumentValue, LatencyWorkload
+
+RESULT_FILENAME = "bench.json"
+"""Name of the result file within the result directory."""
+
+REPORTED_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+"""Percentiles that the client reports and the report shows, whatever is gated."""
+
+_WARM_UPS = 5
+"""Requests before the measured ones unless the profile says otherwise: graph capture and kernel
+compilation belong to the start of a server, not to its latency."""
+
+# Options that would change what is measured, or where it is written, behind the judge's back.
+_NOT_FOR_PROFILES = {
+    "append_result": "the result file holds one load",
+    "base_url": "the suite knows the server",
+    "host": "the suite knows the server",
+    "port": "the suite knows the server",
+    "model": "the suite knows the model",
+    "served_model_name": "the suite knows the model",
+    "tokenizer": "the suite knows the model",
+    "ignore_eos": "output lengths are checked, so it is always set",
+    "max_concurrency": "it delays sending and hides the delay from the measured latency",
+    "metric_percentiles": "they follow from the budgets",
+    "num_prompts": "set num_prompts of the workload",
+    "output_len": "set output_tokens of the workload",
+    "percentile_metrics": "all four are always asked for",
+    "ramp_up_strategy": "the load is judged at one declared rate",
+    "random_mm_base_items_per_request": "set images_per_request of the workload",
+    "random_output_len": "set output_tokens of the workload",
+    "request_rate": "set request_rate of the workload",
+    "result_dir": "the suite reads the result",
+    "result_filename": "the suite reads the result",
+    "save_detailed": "it is always set",
+    "save_result": "it is always set",
+    "seed": "the suite sets it and records it",
+}
+
+
+def bench_arguments(
+    workload: LatencyWorkload,
+    *,
+    base_url: str,
+    model: str,
+    tokenizer: str | Path,
+    result_directory: Path,
+    seed: int,
+) -> list[str]:
+    """Arguments of the ``vllm`` command that make the workload's load (pure).
+
+    The result is in ``result_directory / RESULT_FILENAME``. A text workload is the tutorial's
+    (``--dataset-name random --random-input-len 200``); one with images goes through chat
+    completions with generated pictures. Options of the profile are added, or replace these.
+
+    Args:
+        workload: rate, request count, lengths, and options by their own names with underscores.
+        base_url: of the server, without ``/v1``.
+        model: the name the server lists.
+        tokenizer: directory or name of the tokenizer with which prompts are made.
+        result_directory: created by the client.
+        seed: of prompts, pictures and arrival times.
+
+    Raises:
+        UsageProblem: the profile sets an option that is not a profile's to set, with the reason.
+    """
+    for name in workload.arguments:
+        plain = name.replace("-", "_")
+        if plain in _NOT_FOR_PROFILES:
+            raise UsageProblem(
+                f"latency workload {workload.name!r} sets {name!r} in its arguments: not for a "
+                f"profile to set: {_NOT_FOR_PROFILES[plain]}"
+            )
+    percentiles = {*REPORTED_PERCENTILES, *(budget.percentile for budget in workload.budgets)}
+    options: dict[str, ArgumentValue] = {
+        "base_url": base_url,
+        "model": model,
+        "tokenizer": str(tokenizer),
+        **(_image_load(workload) if workload.images_per_request else _TEXT_LOAD),
+        "random_input_len": 200,
+        "random_output_len": workload.output_tokens,
+        "num_prompts": workload.num_prompts,
+        "request_rate": workload.request_rate,
+        "num_warmups": _WARM_UPS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "seed": seed,
+        "percentile_metrics": "ttft,tpot,itl,e2el",
+        "metric_percentiles": ",".join(f"{percentile:g}" for percentile in sorted(percentiles)),
+        "save_result": True,
+        "save_detailed": True,
+        "result_dir": str(result_directory),
+        "result_filename": RESULT_FILENAME,
+    }
+    options.update({name.replace("-", "_"): value for name, value in workload.arguments.items()})
+    arguments = ["bench", "serve"]
+    for name, value in options.items():
+        arguments += _option(name, value)
+    return arguments
+
+
+_TEXT_LOAD: dict[str, ArgumentValue] = {"dataset_name": "random"}
+
+
+def _image_load(workload: LatencyWorkload) -> dict[str, ArgumentValue]:
+    images = workload.images_per_request
+    return {
+        "backend": "openai-chat",
+        "endpoint": "/v1/chat/completions",
+        "dataset_name": "random-mm",
+        "random_mm_base_items_per_request": images,
+        "random_mm_limit_mm_per_prompt": {"image": images, "video": 0},
+    }
+
+
+def _option(name: str, value: ArgumentValue) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [flag] if value else [f"--no-{flag.removeprefix('--')}"]
+    if isinstance(value, dict | list):
+        return [flag, json.dumps(value)]
+    return [flag, str(value)]
