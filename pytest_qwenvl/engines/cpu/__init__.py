@@ -1,0 +1,1 @@
+"""What vLLM's CPU backend needs, given to engine processes only."""

@@ -1,0 +1,150 @@
+"""Build the shared engine environment: ``python -m pytest_qwenvl.engines.cpu.install``.
+
+One virtual environment serves every checkout and every tox environment of a user, so that vLLM is
+installed once. Its folder's name carries a hash of what goes in, so that another set of
+requirements is another environment. The interpreter's path is the last line of standard output;
+everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_qwenvl.errors import UsageProblem
+
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+_COMPLETE = "pytest-qwenvl-complete"
+
+
+def engine_home() -> Path:
+    """Folder of the shared environments: ``$QWENVL_ENGINE_HOME``, else in the user's cache."""
+    given = os.environ.get("QWENVL_ENGINE_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser().absolute() / "pytest-qwenvl"
+
+
+def environment_folder() -> Path:
+    """The folder that these requirements and this Python version belong in."""
+    content = "\n".join([*requirements(), platform.python_version(), platform.machine()])
+    return engine_home() / f"engine-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def requirements() -> list[str]:
+    """The pinned requirements, without comments."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def installed_interpreter() -> Path | None:
+    """The shared environment's interpreter; None when it was not built, or only half."""
+    folder = environment_folder()
+    python = folder / "bin" / "python"
+    return python if (folder / _COMPLETE).is_file() and python.exists() else None
+
+
+def install() -> Path:
+    """Build the shared environment unless it is complete; its interpreter.
+
+    Only one process builds; others wait for it and use the result.
+
+    Raises:
+        UsageProblem: the folder cannot be written, or pip failed; with what pip said last.
+    """
+    from filelock import FileLock
+
+    folder = environment_folder()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            return installed_interpreter() or _build(folder)
+    except OSError as error:
+        raise UsageProblem(
+            f"cannot write the engine environment {folder}: {error}; choose another folder with "
+            "QWENVL_ENGINE_HOME"
+        ) from error
+
+
+def _build(folder: Path) -> Path:
+    begun = time.monotonic()
+    _say(f"building the engine environment {folder} (once; about 3 minutes and 4 GB)")
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)])
+    python = folder / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--progress-bar", "off", "--requirement"]
+    said = _run([*pip, str(REQUIREMENTS)], may_fail=True)
+    if said is not None:
+        if "torch==" not in said:
+            raise UsageProblem(f"pip could not install {REQUIREMENTS}:\n{said}")
+        _say(f"the configured index has no CPU build of torch; asking {TORCH_CPU_INDEX} too")
+        _run([*pip, str(REQUIREMENTS), "--extra-index-url", TORCH_CPU_INDEX])
+    (folder / _COMPLETE).write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+    _say(f"engine environment complete after {time.monotonic() - begun:.0f} s")
+    return python
+
+
+def _run(command: Sequence[str], *, may_fail: bool = False) -> str | None:
+    """Run a command, its output on standard error; None, or the last lines when it failed."""
+    last: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            last = [*last[-19:], line.rstrip()]
+            # One line for each package, not one for each of pip's remarks about it.
+            if line.startswith(("Collecting", "Installing", "Successfully", "ERROR")):
+                _say(line.rstrip()[:200])
+    if process.returncode == 0:
+        return None
+    said = "\n".join(last)
+    if not may_fail:
+        raise UsageProblem(
+            f"{' '.join(command)} ended with exit code {process.returncode}:\n{said}"
+        )
+    return said
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, or with ``--print`` only name, the interpreter; exit code 1 when there is none."""
+    parser = argparse.ArgumentParser(prog="python -m pytest_qwenvl.engines.cpu.install")
+    parser.add_argument(
+        "--print",
+        dest="only_print",
+        action="store_true",
+        help="print the interpreter if the environment is complete, build nothing",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        python = installed_interpreter() if options.only_print else install()
+    except UsageProblem as problem:
+        _say(f"error: {problem}")
+        return 1
+    if python is None:
+        _say(f"{environment_folder()} is not built; run this command without --print")
+        return 1
+    print(python)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

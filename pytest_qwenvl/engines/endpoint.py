@@ -1,0 +1,173 @@
+"""The client's side of a server: requests with a timeout, a client, the model's name."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from pytest_qwenvl.errors import EngineError, EngineStartError
+
+if TYPE_CHECKING:
+    import openai
+    import requests
+
+_DEATH_NOTICE = 1.0  # seconds in which a broken connection may turn out to be a dead engine
+
+
+class Endpoint:
+    """A base URL that speaks vLLM's HTTP interface.
+
+    Attributes:
+        base_url: without ``/v1`` and without a final slash.
+        model: the name to ask for.
+        api_key: sent as a bearer token; None when the server wants none.
+    """
+
+    def __init__(self, base_url: str, model: str, api_key: str | None = None) -> None:
+        self.base_url = base_url
+        self.model = model
+        self.api_key = api_key
+        self._local = threading.local()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: bytes | str | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 60.0,
+        stream: bool = False,
+    ) -> requests.Response:
+        """Send one request and return the answer, whatever its status.
+
+        Args:
+            path: below ``base_url``, with its slash: ``/v1/chat/completions``.
+            json: body, serialised here; ``data`` is a body sent as it is.
+            headers: override the defaults; the key is added unless ``Authorization`` is given.
+            timeout: seconds to connect, and between bytes of the answer.
+            stream: leave the body unread, for ``iter_lines``.
+
+        Raises:
+            EngineDiedError: the engine is gone, with its log's tail.
+            requests.RequestException: the connection failed although the engine lives.
+        """
+        import requests
+
+        self.check_alive()
+        sent = dict(headers or {})
+        if self.api_key and not any(name.lower() == "authorization" for name in sent):
+            sent["Authorization"] = f"Bearer {self.api_key}"
+        try:
+            return self._session().request(
+                method,
+                self.base_url + path,
+                json=json,
+                data=data,
+                headers=sent,
+                timeout=timeout,
+                stream=stream,
+            )
+        except requests.ConnectionError:
+            self.check_alive(patience=_DEATH_NOTICE)
+            raise
+
+    def openai_client(self, timeout: float = 60.0) -> openai.OpenAI:
+        """A client of the official library, without retries, that ignores proxies."""
+        import openai
+
+        return openai.OpenAI(
+            base_url=f"{self.base_url}/v1",
+            api_key=self.api_key or "EMPTY",
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout),
+        )
+
+    def check_alive(self, patience: float = 0.0) -> None:
+        """Raise EngineDiedError when the engine is gone; ``patience`` seconds may show it."""
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines of the engine's log; empty where there is none."""
+        return ""
+
+    def log_offset(self) -> int:
+        """Size of the log now, in bytes."""
+        return 0
+
+    def log_since(self, offset: int) -> str:
+        """The log from ``offset`` (bytes) on; empty where there is none."""
+        return ""
+
+    def stop(self) -> None:
+        """End the engine where it is ours to end."""
+
+    def _session(self) -> requests.Session:
+        import requests
+
+        # One a thread: a session is not made for several.
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # A proxy named by the environment would be asked for 127.0.0.1 too.
+            session.trust_env = False
+            self._local.session = session
+        return session
+
+
+def check_answers(endpoint: Endpoint, timeout: float) -> None:
+    """One text and one image request, each answered with 200 and a choice.
+
+    Raises:
+        EngineError: an answer that is none, with status and body.
+        requests.RequestException: no answer within ``timeout`` seconds.
+    """
+    text = {"type": "text", "text": "Say hello."}
+    picture = {"type": "image_url", "image_url": {"url": tiny_picture()}}
+    for kind, content in (("text", [text]), ("image", [picture, text])):
+        response = endpoint.request(
+            "POST",
+            "/v1/chat/completions",
+            json={
+                "model": endpoint.model,
+                "messages": [{"role": "user", "content": content}],
+                "max_tokens": 1,
+                "temperature": 0,
+            },
+            timeout=timeout,
+        )
+        if response.status_code != 200 or not response.json().get("choices"):
+            raise EngineError(
+                f"the first {kind} request was answered with HTTP {response.status_code}: "
+                f"{response.text[:500]}"
+            )
+
+
+def tiny_picture() -> str:
+    """A plain 64x64 PNG as a ``data:`` URL."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def listed_models(endpoint: Endpoint, timeout: float) -> list[str]:
+    """Names that ``/v1/models`` lists.
+
+    Raises:
+        EngineStartError: an answer without a list of models.
+        requests.RequestException: no answer.
+    """
+    response = endpoint.request("GET", "/v1/models", timeout=timeout)
+    try:
+        return [str(entry["id"]) for entry in response.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise EngineStartError(
+            f"{endpoint.base_url}/v1/models answered HTTP {response.status_code} without a list "
+            f"of models: {response.text[:300]}"
+        ) from None

