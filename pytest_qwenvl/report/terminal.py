@@ -33,7 +33,8 @@ HEIGHT = 24
 """Lines of the screen that the summary of a default run fits on."""
 
 _MOST_TABLE_ROWS = 10
-_MOST_PROBLEM_LINES = 9
+_FEWEST_PROBLEM_LINES = 5
+_MOST_PROBLEM_LINES = 12
 _MOST_NOT_RUN_LINES = 2
 _COLOURS = {
     Verdict.CONFORMANT: "green",
@@ -60,10 +61,16 @@ class Problem(NamedTuple):
 
 
 def write_summary(
-    run: RunRecord, terminal: Terminal, width: int, report: Path | None = None, trouble: str = ""
+    run: RunRecord,
+    terminal: Terminal,
+    width: int,
+    *,
+    height: int = HEIGHT,
+    report: Path | None = None,
+    trouble: str = "",
 ) -> None:
     """Write the summary; the verdict in its colour, failing rows and requirements in red."""
-    lines = render_summary(run, width, report=report, trouble=trouble)
+    lines = render_summary(run, width, height=height, report=report, trouble=trouble)
     verdict_lines = len(_verdict_lines(run, width))
     for number, line in enumerate(lines):
         markup: dict[str, bool] = {}
@@ -77,7 +84,12 @@ def write_summary(
 
 
 def render_summary(
-    run: RunRecord, width: int, *, report: Path | None = None, trouble: str = ""
+    run: RunRecord,
+    width: int,
+    *,
+    height: int = HEIGHT,
+    report: Path | None = None,
+    trouble: str = "",
 ) -> list[str]:
     """The summary's lines: verdict, table, what went wrong, what was not run, where the rest is.
 
@@ -85,6 +97,8 @@ def render_summary(
         run: a judged record.
         width: columns of the screen. Only commands and paths may be longer: a cut one is of no
             use.
+        height: lines of the screen. What went wrong gets what the table leaves of it, and
+            enough for one requirement even where it leaves nothing.
         report: where ``report.json`` lies, if anywhere.
         trouble: what kept the report from being written, if anything did.
     """
@@ -99,15 +113,17 @@ def render_summary(
         used = {cell.trouble for row in rows for cell in row.cells.values()}
         words = [f"{LETTERS[t]} {t.replace('_', ' ')}" for t in TROUBLE_WORST_FIRST if t in used]
         lines.append(clip(", ".join(words), width))
+    after = _not_run_lines(run.not_run, width)
+    if trouble:
+        after += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
+    if report is not None:
+        after.append(f"report: {report}")
     problems = problems_of(settled)
     if problems:
-        lines += ["", *_problem_lines(problems, run.requirements, width)]
-    lines += _not_run_lines(run.not_run, width)
-    if trouble:
-        lines += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
-    if report is not None:
-        lines.append(f"report: {report}")
-    return lines
+        room = height - _screen_lines([*lines, "", *after], width)
+        room = min(max(room, _FEWEST_PROBLEM_LINES), _MOST_PROBLEM_LINES)
+        lines += ["", *_problem_lines(problems, run.requirements, width, room)]
+    return lines + after
 
 
 def problems_of(settled: list[Judged]) -> list[Problem]:
@@ -164,7 +180,7 @@ def failure_text(
 
 def _verdict_lines(run: RunRecord, width: int) -> list[str]:
     sentence = run.verdict_sentence or run.verdict.value
-    lines = _wrapped(sentence, width, 4)
+    lines = textwrap.wrap(sentence, width, break_on_hyphens=False) or [""]
     judged = {model.verdict for model in run.model_verdicts}
     if len(judged) > 1:
         each = ", ".join(f"{m.model} {m.verdict.value}" for m in run.model_verdicts)
@@ -173,17 +189,17 @@ def _verdict_lines(run: RunRecord, width: int) -> list[str]:
 
 
 def _problem_lines(
-    problems: list[Problem], requirements: list[Requirement], width: int
+    problems: list[Problem], requirements: list[Requirement], width: int, room: int
 ) -> list[str]:
     musts = {requirement.id: requirement.must for requirement in requirements}
     lines: list[str] = []
     unjudged = [problem for problem in problems if problem.outcome == NOT_JUDGED]
     told = [problem for problem in problems if problem.outcome != NOT_JUDGED]
-    room = _MOST_PROBLEM_LINES - bool(unjudged)
+    room -= bool(unjudged)
     for number, problem in enumerate(told):
         block = _problem_block(problem, musts.get(problem.requirement, ""), width)
         rest = len(told) - number
-        if len(lines) + len(block) > room - (rest > 1):
+        if lines and _screen_lines(lines + block, width) > room - (rest > 1):
             names = ", ".join(dict.fromkeys(p.requirement for p in told[number:]))
             lines.append(clip(f"and {rest} more: {names}", width))
             break
@@ -226,14 +242,19 @@ def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:
     return lines
 
 
+def _screen_lines(lines: list[str], width: int) -> int:
+    """Lines of the screen that ``lines`` take, those that are too long for one included."""
+    return sum(max(1, -(-len(line) // width)) for line in lines)
+
+
 def _named(names: list[str], width: int) -> str:
-    """As many of ``names`` as fit, and how many there are beyond them."""
+    """As many of ``names`` as fit, one at least, and how many there are beyond them."""
     for shown in range(len(names), 0, -1):
         more = len(names) - shown
         text = ", ".join(names[:shown]) + (f" and {more} more" if more else "")
         if len(text) <= width:
             return text
-    return names[0] if len(names) == 1 else f"{len(names)} of them"
+    return text
 
 
 def _wrapped(text: str, width: int, most: int) -> list[str]:
@@ -245,7 +266,7 @@ def _wrapped(text: str, width: int, most: int) -> list[str]:
 
 def _wrap_each(text: str, width: int) -> Iterator[str]:
     for paragraph in text.strip().splitlines():
-        yield from textwrap.wrap(paragraph, width) or [""]
+        yield from textwrap.wrap(paragraph, width, break_on_hyphens=False) or [""]
 
 
 def _cut(title: str, lines: list[str], room: int, *, keep_end: bool) -> list[str]:

@@ -26,6 +26,7 @@ NOT_JUDGED = "NOT_JUDGED"
 HOST = "host"
 """Name under which results are shown that belong to no model (the host's own environment)."""
 
+_LONGEST_REASON = 120
 _WORST_FIRST = (
     Outcome.FAIL,
     Outcome.ERROR,
@@ -228,7 +229,7 @@ def _judge_model(
 
 
 def _passed(count: int) -> str:
-    return "the one core requirement passed" if count == 1 else f"all {count} core passed"
+    return "the one core result passed" if count == 1 else f"all {count} core results passed"
 
 
 def _describe(judged: list[Judged]) -> str:
@@ -240,6 +241,8 @@ def _describe(judged: list[Judged]) -> str:
         text += "was never judged"
     else:
         why = first_line(first.result.reason)
+        if len(why) > _LONGEST_REASON:
+            why = why[: _LONGEST_REASON - 1] + "…"
         text += f"{first.outcome}" + (f": {why}" if why else "")
     more = len(judged) - 1
     return text + (f" (and {more} more)" if more else "")
@@ -264,7 +267,7 @@ def _sentence(
     if verdict is Verdict.CONFORMANT:
         passed = sum(model.counts.get("core.PASS", 0) for model in models)
         names = ", ".join(model.model for model in named)
-        return f"{scoped}: {names} passed all of {passed} core requirements{where}."
+        return f"{scoped}: {names} passed every core requirement ({passed} results){where}."
     reason = next((model.reason for model in models if model.verdict is verdict), "")
     if not models:
         reason = "nothing was judged" + (f"; {unfinished}" if unfinished else "")

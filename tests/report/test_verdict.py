@@ -20,7 +20,7 @@ def test_all_core_passed_is_conformant() -> None:
     verdict, sentence = verdict_of([result("QVL-SRV-001"), result("QVL-SRV-002")])
     assert verdict is Verdict.CONFORMANT
     assert MODEL in sentence
-    assert "2 core" in sentence
+    assert "2 results" in sentence
 
 
 @pytest.mark.parametrize("outcome", ["ERROR", "INCONCLUSIVE", "INVALID", "SKIPPED"])
