@@ -140,6 +140,19 @@ class AccuracyFloor(Model):
     references: list[Reference] = Field(default_factory=list)
 
 
+class Understanding(Model):
+    """How many of the bank's questions a deployment must answer right.
+
+    Attributes:
+        items: questions asked of each ability.
+        floors: by ability, the smallest acceptable share (0 to 1) of right answers.
+    """
+
+    items: int = Field(gt=0)
+    floors: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    source: Source
+
+
 class LatencyBudget(Model):
     """A limit on one percentile of one metric under a workload.
 
@@ -193,6 +206,7 @@ class ModelProfile(Model):
     weights: Weights
     image: ImageConstants
     engine: dict[BackendName, Engine] = Field(default_factory=dict)
+    understanding: Understanding
     deployments: list[Deployment] = Field(min_length=1)
     accuracy: list[AccuracyFloor] = Field(default_factory=list)
     latency: list[LatencyWorkload] = Field(default_factory=list)
