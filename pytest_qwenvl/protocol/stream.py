@@ -1,0 +1,284 @@
+"""Strict reading of a streamed answer: server-sent events, chunk by chunk, and the rules over all.
+
+A client that concatenates whatever text arrives does not notice a stream that breaks off, reports
+an error after status 200, or goes on after it has ended. This reader does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_qwenvl.protocol.chat_schema import read_chat_chunk
+from pytest_qwenvl.protocol.findings import Deviation, Finding, shorten
+
+if TYPE_CHECKING:
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletionChunk
+
+DONE = "[DONE]"
+
+
+@dataclass(frozen=True)
+class StreamReading:
+    """A streamed answer, whole.
+
+    Attributes:
+        texts: the text of each choice, by index.
+        finish_reasons: of each choice, by index; None for a choice that never finished.
+        chunks: how many chunks there were, the usage chunk included.
+        arrivals: of each chunk, in seconds since the request was sent.
+        first_text: seconds until the first chunk with text; None when there was none.
+        usage: of the usage chunk.
+        id, model: of the first chunk; empty when there was none.
+        findings: everything that is not as it must be.
+    """
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str | None, ...]
+    chunks: int
+    arrivals: tuple[float, ...]
+    first_text: float | None
+    usage: CompletionUsage | None
+    id: str
+    model: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def text(self) -> str:
+        """The text of the first choice; empty when there was none."""
+        return self.texts[0] if self.texts else ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the first choice ended; None when it did not."""
+        return self.finish_reasons[0] if self.finish_reasons else None
+
+
+def read_stream(
+    lines: Iterable[bytes],
+    content_type: str,
+    *,
+    usage_asked: bool = False,
+    usage_in_every_chunk: bool = False,
+    choices: int = 1,
+    model: str | None = None,
+    deviations: Sequence[Deviation] = (),
+    now: float | None = None,
+    sent: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> StreamReading:
+    """Read a streamed chat completion and hold it against every rule of the protocol.
+
+    Args:
+        lines: the body's bytes as they arrive, line ends included; they may be cut anywhere
+            (``response.iter_content(chunk_size=None)`` of ``requests``, not ``iter_lines``, which
+            drops the line ends that separate events).
+        content_type: of the answer's header.
+        usage_asked: ``stream_options.include_usage`` of the request.
+        usage_in_every_chunk: ``stream_options.continuous_usage_stats``, a vLLM extension.
+        choices: ``n`` of the request.
+        model: the name that was asked for; not compared when None.
+        deviations: departures that are no findings.
+        now: seconds since the epoch, for the plausibility of ``created``; the clock when None.
+        sent: when the request was sent, on ``clock``; the time of this call when None.
+        clock: a monotonic clock in seconds.
+    """
+    start = clock() if sent is None else sent
+    events = _Events()
+    rules = _Rules(usage_asked, usage_in_every_chunk, choices)
+    if content_type.partition(";")[0].strip().lower() != "text/event-stream":
+        rules.object_to("header Content-Type", "text/event-stream", content_type)
+    for fragment in lines:
+        arrival = clock() - start
+        for data in events.feed(fragment):
+            _read_event(data, arrival, rules, model, deviations, now)
+    rest = events.rest()
+    if rest:
+        rules.object_to("$", "an empty line after the last event", shorten(rest))
+    rules.end()
+    indices = range(max(choices, 1 + max(rules.texts, default=-1)))
+    return StreamReading(
+        texts=tuple("".join(rules.texts.get(index, [])) for index in indices),
+        finish_reasons=tuple(rules.finished.get(index) for index in indices),
+        chunks=len(rules.arrivals),
+        arrivals=tuple(rules.arrivals),
+        first_text=rules.first_text,
+        usage=rules.usage,
+        id=rules.first.id if rules.first else "",
+        model=rules.first.model if rules.first else "",
+        findings=tuple(events.findings + rules.findings),
+    )
+
+
+def _read_event(
+    data: str,
+    arrival: float,
+    rules: _Rules,
+    model: str | None,
+    deviations: Sequence[Deviation],
+    now: float | None,
+) -> None:
+    if data == DONE:
+        rules.done()
+        return
+    where = f"event {rules.events}"
+    error = _error_in(data)
+    if error is not None:
+        rules.events += 1
+        rules.object_to(where, "a chunk", f"an error inside the stream: {shorten(error, 300)}")
+        return
+    chunk, findings = read_chat_chunk(data, deviations=deviations, model=model, now=now)
+    rules.findings += [
+        Finding(f"{where}: {each.path}", each.expected, each.seen, each.severity, each.kind)
+        for each in findings
+    ]
+    rules.event(chunk, arrival)
+
+
+def _error_in(data: str) -> object | None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None  # The chunk's own reader reports it.
+    return value.get("error") if isinstance(value, dict) else None
+
+
+@dataclass
+class _Events:
+    """Server-sent events from bytes that may be cut anywhere."""
+
+    findings: list[Finding] = field(default_factory=list)
+    pending: bytes = b""
+    data: list[str] = field(default_factory=list)
+
+    def feed(self, fragment: bytes) -> list[str]:
+        """The data of every event that this fragment completes."""
+        *lines, self.pending = (self.pending + fragment).split(b"\n")
+        complete = []
+        for raw in lines:
+            line = raw.removesuffix(b"\r")
+            if not line:
+                if self.data:
+                    complete.append("\n".join(self.data))
+                self.data = []
+            elif not line.startswith(b":"):  # A comment keeps the connection alive.
+                self._data_line(line)
+        return complete
+
+    def _data_line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            self.findings.append(Finding("$", "lines that begin with 'data: '", shorten(line)))
+            return
+        payload = line.removeprefix(b"data:")
+        if not payload.startswith(b" "):
+            seen = shorten(line)
+            self.findings.append(Finding("$", "a blank after 'data:'", seen, "warning"))
+        try:
+            self.data.append(payload.removeprefix(b" ").decode("utf-8"))
+        except UnicodeDecodeError as problem:
+            self.findings.append(Finding("$", "UTF-8", str(problem), kind="json"))
+
+    def rest(self) -> str:
+        """What arrived after the last complete event."""
+        return "\n".join([*self.data, self.pending.decode("utf-8", "replace")]).strip()
+
+
+class _Rules:
+    """The rules over a whole stream, fed one chunk at a time."""
+
+    def __init__(self, usage_asked: bool, usage_in_every_chunk: bool, choices: int) -> None:
+        self.usage_asked = usage_asked
+        self.usage_in_every_chunk = usage_in_every_chunk
+        self.choices = choices
+        self.findings: list[Finding] = []
+        self.events = 0
+        self.arrivals: list[float] = []
+        self.first: ChatCompletionChunk | None = None
+        self.first_text: float | None = None
+        self.texts: dict[int, list[str]] = {}
+        self.calls: set[int] = set()
+        self.finished: dict[int, str] = {}
+        self.usage: CompletionUsage | None = None
+        self.ended = False
+
+    def object_to(self, path: str, expected: str, seen: str) -> None:
+        self.findings.append(Finding(path, expected, seen))
+
+    def done(self) -> None:
+        if self.ended:
+            self.object_to("$", f"{DONE} once", "twice")
+        self.ended = True
+
+    def event(self, chunk: ChatCompletionChunk | None, arrival: float) -> None:
+        where = f"event {self.events}"
+        self.events += 1
+        self.arrivals.append(arrival)
+        if self.ended:
+            self.object_to(where, f"nothing after {DONE}", "a chunk")
+        if chunk is None:
+            return
+        if self.first is None:
+            self.first = chunk
+        for name in ("id", "created", "model"):
+            of_all, of_this = getattr(self.first, name), getattr(chunk, name)
+            if of_all != of_this:
+                self.object_to(f"{where}: {name}", f"{of_all!r} in all chunks", shorten(of_this))
+        self._usage(chunk, where)
+        for position, choice in enumerate(chunk.choices):
+            self._choice(choice, f"{where}: choices[{position}]", arrival)
+
+    def _usage(self, chunk: ChatCompletionChunk, where: str) -> None:
+        if self.usage is not None:
+            self.object_to(where, "nothing after the usage chunk", "a chunk")
+        if chunk.usage is None:
+            if self.usage_in_every_chunk:
+                self.object_to(f"{where}: usage", "usage in every chunk", "none")
+        elif not self.usage_asked:
+            self.object_to(f"{where}: usage", "no usage, it was not asked for", "usage")
+        elif not chunk.choices:
+            self.usage = chunk.usage
+        elif not self.usage_in_every_chunk:
+            self.object_to(f"{where}: usage", "usage in a chunk without choices", "with choices")
+
+    def _choice(self, choice: object, where: str, arrival: float) -> None:
+        from openai.types.chat.chat_completion_chunk import Choice
+
+        assert isinstance(choice, Choice)
+        index, delta = choice.index, choice.delta
+        if not 0 <= index < self.choices:
+            self.object_to(f"{where}.index", f"0 to {self.choices - 1}", str(index))
+        if index in self.finished:
+            self.object_to(where, "nothing after the finish_reason of its choice", "a chunk")
+        if index not in self.texts:
+            self.texts[index] = []
+            if delta.role != "assistant":
+                role = f"{where}.delta.role"
+                self.object_to(role, "'assistant' in the first chunk", shorten(delta.role))
+        elif delta.role not in (None, "assistant"):
+            self.object_to(f"{where}.delta.role", "'assistant' or none", shorten(delta.role))
+        if delta.tool_calls:
+            self.calls.add(index)
+        if delta.content:
+            self.texts[index].append(delta.content)
+            if self.first_text is None:
+                self.first_text = arrival
+        if choice.finish_reason is not None:
+            self.finished.setdefault(index, choice.finish_reason)
+
+    def end(self) -> None:
+        """Object to what never came."""
+        if not self.ended:
+            self.object_to("$", f"{DONE} at the end", "the end of the stream without it")
+        for index in range(self.choices):
+            if index not in self.texts:
+                self.object_to(f"choice {index}", "chunks", "none")
+            elif index not in self.finished:
+                self.object_to(f"choice {index}", "a finish_reason", "none")
+            elif not self.texts[index] and index not in self.calls:
+                self.object_to(f"choice {index}", "a text that is not empty", "none")
+        if self.usage_asked and self.usage is None:
+            self.object_to("usage", "a usage chunk, it was asked for", "none")
