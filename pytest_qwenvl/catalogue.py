@@ -124,7 +124,7 @@ def check_against_tests(catalogue: Catalogue, tests: Mapping[str, Sequence[str]]
     return problems
 
 
-def tests_in(directory: Path) -> dict[str, list[str]]:
+def find_tests(directory: Path) -> dict[str, list[str]]:
     """Requirement id -> tests marked ``@pytest.mark.requirement(ID)`` in a folder's files.
 
     Read from the source: neither pytest nor an engine is needed to check the catalogue. Names

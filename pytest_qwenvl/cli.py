@@ -97,13 +97,13 @@ def _report(arguments: argparse.Namespace) -> int:
 def _requirements(arguments: argparse.Namespace) -> int:
     from pytest_qwenvl.catalogue import (
         check_against_tests,
+        find_tests,
         load_catalogue,
         render_markdown,
-        tests_in,
     )
 
     catalogue = load_catalogue(arguments.root / "conformance" / "requirements.toml")
-    tests = tests_in(arguments.root / "conformance")
+    tests = find_tests(arguments.root / "conformance")
     problems = check_against_tests(catalogue, tests)
     page = arguments.root / "docs" / "requirements.md"
     text = render_markdown(catalogue, tests)

@@ -71,7 +71,7 @@ def _load(path: Path) -> Any:
     if not raw.strip():
         raise UsageProblem(f"{path}: empty; the run left no report there")
     try:
-        return json.loads(raw)
+        return json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UsageProblem(f"{path}: no JSON text: byte {error.start} is not UTF-8") from error
     except RecursionError as error:

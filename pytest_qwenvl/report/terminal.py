@@ -120,9 +120,11 @@ def render_summary(
         after.append(f"report: {report}")
     problems = problems_of(settled)
     if problems:
-        room = height - _screen_lines([*lines, "", *after], width)
+        room = height - _screen_lines([*lines, *after], width) - 1
+        if room >= _FEWEST_PROBLEM_LINES:
+            lines.append("")
         room = min(max(room, _FEWEST_PROBLEM_LINES), _MOST_PROBLEM_LINES)
-        lines += ["", *_problem_lines(problems, run.requirements, width, room)]
+        lines += _problem_lines(problems, run.requirements, width, room)
     return lines + after
 
 
