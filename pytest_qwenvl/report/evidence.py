@@ -31,6 +31,7 @@ _IN_TEXT = (
     re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",}]+"),
     re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"),
     re.compile(r"(?i)(--api[-_]key(?:=|\s+))\S+"),
+    re.compile(r"(://)[^/\s:@]+:[^/\s@]+(?=@)"),
 )
 
 
@@ -101,8 +102,8 @@ class Redactor:
     """Takes secrets out of everything that goes into a report.
 
     Known secret values are replaced wherever they stand, inside longer text too; beyond them,
-    whatever follows ``Authorization``, ``Bearer`` or ``--api-key``, and the value of any header
-    field that carries a credential.
+    whatever follows ``Authorization``, ``Bearer`` or ``--api-key``, user and password in a URL,
+    and the value of any header field that carries a credential.
 
     Args:
         secrets: the values to hide. Those shorter than 4 characters and placeholders that stand

@@ -24,6 +24,7 @@ from pytest_qwenvl.report.verdict import Claim, judge_run
 WRITE_INTERVAL = 1.0
 """Seconds: the most that ``report.json`` lags behind what was recorded."""
 
+_TABLES = frozenset({"host", "versions", "profiles"})
 _INTERRUPTED_STATUS = {
     2: "pytest was interrupted",
     3: "pytest ended with an internal error",
@@ -80,7 +81,13 @@ class RunRecorder:
         self._wall = wall
         self._call_later = call_later
         self._lock = threading.RLock()
-        self._record = record.model_copy(update={"argv": self.redactor.argv(record.argv)})
+        self._record = record.model_copy(
+            update={
+                "argv": self.redactor.argv(record.argv),
+                "scope": self.redactor.text(record.scope),
+                **{name: self.redactor.value(getattr(record, name)) for name in _TABLES},
+            }
+        )
         self._planned = dict.fromkeys(record.planned)
         self._not_run = list(record.not_run)
         self._engines = [self.redactor.engine(engine) for engine in record.engines]
@@ -147,6 +154,8 @@ class RunRecorder:
     def update(self, **fields: Any) -> None:
         """Set fields of the record that become known late (``versions``, ``host``, ``npus``).
 
+        Tables (``host``, ``versions``, ``profiles``) gain the given keys and keep their others.
+
         Raises:
             ValueError: a name that no ``RunRecord`` has, or one that has a method of its own.
         """
@@ -154,10 +163,10 @@ class RunRecorder:
         allowed = set(RunRecord.model_fields) - own
         if unknown := sorted(set(fields) - allowed):
             raise ValueError(f"no such field to set: {', '.join(unknown)}")
-        for name in ("host", "versions", "profiles"):
-            if name in fields:
-                fields[name] = self.redactor.value(fields[name])
         with self._lock:
+            for name in fields.keys() & _TABLES:
+                added = self.redactor.value(fields[name])
+                fields[name] = {**getattr(self._record, name), **added}
             self._record = self._record.model_copy(update=fields)
             self._changed()
 

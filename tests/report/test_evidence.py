@@ -85,6 +85,7 @@ def test_secret_values_are_gone_everywhere() -> None:
         "sent bearer abc123def then",
         "vllm serve --api-key abc123def --port 1",
         "vllm serve --api-key=abc123def",
+        "pytest --endpoint=http://me:abc123def@10.0.0.1:8000/v1",
     ],
 )
 def test_credentials_of_unknown_value_are_hidden_in_text(text: str) -> None:

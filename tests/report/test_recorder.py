@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.directory import ReportDirectory, check_directory
 from pytest_qwenvl.report.reading import read_report
-from pytest_qwenvl.report.recorder import RunRecorder
+from pytest_qwenvl.report.recorder import RunRecorder, _timer
 from pytest_qwenvl.report.results import EngineRecord, NotRun, RunRecord, Verdict
 from tests.report.records import MODEL, SERVE, claim, result, run
 
@@ -154,7 +155,12 @@ def test_interruption_is_on_disk_at_once_and_the_first_reason_stays(
 
 def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
     secret = "sk-hidden-value"
-    first = run(complete=False, argv=("pytest", f"--x={secret}"))
+    first = run(
+        complete=False,
+        argv=("pytest", f"--x={secret}"),
+        scope=f"-k {secret}",
+        profiles={"p": {"environment": {"A": secret}}},
+    )
     recorder = RunRecorder(first, tmp_path, secrets=[secret])
     recorder.add_result(result(outcome="FAIL", reason=secret, evidence={"k": [secret]}))
     recorder.update(host={"name": secret})
@@ -163,6 +169,21 @@ def test_secrets_never_reach_the_disk(tmp_path: Path) -> None:
     recorder.finish(1)
     for path in tmp_path.iterdir():
         assert secret not in path.read_text(), path
+
+
+def test_late_versions_join_the_early_ones(recorder: RunRecorder) -> None:
+    recorder.update(versions={"pytest": "9", "vllm": "0.31"})
+    recorder.update(versions={"vllm": "0.32"})
+    assert recorder.snapshot().versions == {"pytest": "9", "vllm": "0.32"}
+
+
+def test_put_off_writing_happens_on_a_thread_of_its_own() -> None:
+    called = threading.Event()
+    _timer(0.0, called.set)
+    assert called.wait(60)
+    never = threading.Event()
+    _timer(3600.0, never.set).cancel()
+    assert not never.is_set()
 
 
 def test_unknown_field_is_refused(recorder: RunRecorder) -> None:
