@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fixtures.bank import Item, generate
-from pytest_qwenvl.engines.server import AttachedServer, Server
+from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import ModelProfile
-
-AnyServer = Server | AttachedServer
 
 # A bank question and its answer are short; this leaves room for a wordy model.
 ANSWER_TOKENS = 128
 _TOGETHER = 8
 
 
-def chat_body(server: AnyServer, messages: Sequence[Any], **fields: Any) -> dict[str, Any]:
+def chat_body(server: Endpoint, messages: Sequence[Any], **fields: Any) -> dict[str, Any]:
     """A chat completions request at temperature 0."""
     return {
         "model": server.model,
@@ -30,7 +28,7 @@ def chat_body(server: AnyServer, messages: Sequence[Any], **fields: Any) -> dict
     }
 
 
-def chat(server: AnyServer, messages: Sequence[Any], **fields: Any) -> dict[str, Any]:
+def chat(server: Endpoint, messages: Sequence[Any], **fields: Any) -> dict[str, Any]:
     """The decoded answer of a chat request that must succeed."""
     response = server.request(
         "POST", "/v1/chat/completions", json=chat_body(server, messages, **fields)
@@ -68,7 +66,7 @@ def prompt_tokens_of(answer: dict[str, Any]) -> int:
     return count
 
 
-def ask_all(server: AnyServer, items: Iterable[Item]) -> list[str]:
+def ask_all(server: Endpoint, items: Iterable[Item]) -> list[str]:
     """The answers to the bank's items, in their order; requests go out together."""
 
     def ask(item: Item) -> str:

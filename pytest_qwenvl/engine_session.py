@@ -16,10 +16,11 @@ from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.report.results import EngineRecord
 
 if TYPE_CHECKING:
-    from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.engines.interpreter import Interpreter
     from pytest_qwenvl.engines.offline import OfflineLLM
-    from pytest_qwenvl.engines.server import AttachedServer, Server
+    from pytest_qwenvl.engines.attached import AttachedServer
+    from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.engines.server import Server
 
 Kind = Literal["serve", "offline", "lm-eval", "bench", "attached"]
 
@@ -66,6 +67,10 @@ class EngineSession:
         if self._interpreter is None:
             self._interpreter = find_interpreter(self.config)
         return self._interpreter
+
+    def versions(self) -> dict[str, str]:
+        """Versions of everything the engine's interpreter has, by distribution."""
+        return {name: found for name, found in self.interpreter.versions.items() if found}
 
     def environment(self) -> dict[str, str]:
         """What every engine process of this run needs, beside its deployment's own settings."""
@@ -114,13 +119,13 @@ class EngineSession:
         Raises:
             EngineStartError: it does not answer as a ready server does.
         """
-        from pytest_qwenvl.engines.server import AttachedServer
+        from pytest_qwenvl.engines.attached import attach_server
 
         assert self.plan.endpoint is not None
         name = self.config.api_key_env
         if name is not None and name not in os.environ:
             raise UsageProblem(f"--api-key-env {name}: no such variable in the environment")
-        server = AttachedServer(self.plan.endpoint, api_key=os.environ[name] if name else None)
+        server = attach_server(self.plan.endpoint, api_key=os.environ[name] if name else None)
         self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
         return server
 
@@ -143,12 +148,31 @@ class EngineSession:
         return self._running is not None and self._running[0] is planned
 
     def record_child(
-        self, kind: Kind, planned: PlannedDeployment, launch: Launch, lease: Lease, log: Path
+        self,
+        kind: Kind,
+        planned: PlannedDeployment,
+        launch: Launch,
+        lease: Lease | None,
+        log: Path,
     ) -> None:
         """Note a measuring process (lm-eval, bench) in the report."""
-        self._record(
-            kind, planned, launch.argv, launch.environment, lease.devices, str(log), "stopped"
+        devices = lease.devices if lease else ()
+        self._record(kind, planned, launch.argv, launch.environment, devices, str(log), "stopped")
+
+    def child_environment(self, planned: PlannedDeployment, lease: Lease) -> dict[str, str]:
+        """The environment of a measuring process that loads the model on the leased devices."""
+        from pytest_qwenvl.engines.command import engine_environment
+
+        environment = engine_environment(
+            planned.profile,
+            planned.deployment,
+            self.plan.inventory.backend,
+            devices=lease.devices,
+            modelscope=False,
+            mask=self.plan.inventory.mask,
+            weights_are_local=planned.weights is not None,
         )
+        return {**environment, **self.environment()}
 
     def _start(
         self,
@@ -169,6 +193,7 @@ class EngineSession:
                 weights=planned.weights,
                 backend=self.plan.inventory.backend,
                 devices=lease.devices,
+                mask=self.plan.inventory.mask,
                 run_directory=self.directory_of(planned),
                 progress=lambda text: self.progress(f"{planned.id}: {text}"),
                 extra_environment=environment,
@@ -214,7 +239,7 @@ class EngineSession:
                 argv=argv,
                 environment=environment,
                 devices=devices,
-                versions={} if kind == "attached" else self.interpreter.versions,
+                versions={} if kind == "attached" else self.versions(),
                 log=log,
                 started=started or time.time(),
                 ready=ready,

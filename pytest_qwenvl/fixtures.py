@@ -17,12 +17,11 @@ from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
 if TYPE_CHECKING:
     from openai import OpenAI
 
+    from pytest_qwenvl.engines.endpoint import Endpoint
     from pytest_qwenvl.engines.offline import OfflineLLM
-    from pytest_qwenvl.engines.server import AttachedServer, Server
-    from pytest_qwenvl.measure.accuracy import Evaluation
-    from pytest_qwenvl.measure.latency import LoadResult
+    from pytest_qwenvl.measure.bench_result import LoadResult
+    from pytest_qwenvl.measure.lm_eval_result import Evaluation
 
-SESSION = pytest.StashKey[EngineSession]()
 # Why the engine of a deployment did not start: it is started once, and so fails once.
 _FAILED = pytest.StashKey[dict[str, EngineStartError]]()
 
@@ -57,9 +56,7 @@ def npu_lease(
         yield lease
 
 
-def _start_once(
-    config: pytest.Config, planned: PlannedDeployment, start: Callable[[], Any]
-) -> Any:
+def _start_once(config: pytest.Config, planned: PlannedDeployment, start: Callable[[], Any]) -> Any:
     failed = config.stash.setdefault(_FAILED, {})
     if planned.id in failed:
         before = failed[planned.id]
@@ -80,7 +77,7 @@ def start_server(
     deployment: PlannedDeployment,
     npu_lease: Lease | None,
     engine_session: EngineSession,
-) -> Callable[[], Server | AttachedServer]:
+) -> Callable[[], Endpoint]:
     """Start the deployment's server, or return it when it runs already.
 
     For the one requirement that a server starts at all: there a failure is the product's. Every
@@ -88,21 +85,21 @@ def start_server(
     """
     running: list[Any] = []
 
-    def start() -> Server | AttachedServer:
+    def start() -> Endpoint:
         if not running:
             if npu_lease is None:
                 begin = lambda: engine_session.attach(deployment)  # noqa: E731
             else:
                 begin = lambda: engine_session.start_server(deployment, npu_lease)  # noqa: E731
             running.append(_start_once(request.config, deployment, begin))
-        engine: Server | AttachedServer = running[0]
+        engine: Endpoint = running[0]
         return engine
 
     return start
 
 
 @pytest.fixture(scope="session")
-def server(start_server: Callable[[], Server | AttachedServer]) -> Server | AttachedServer:
+def server(start_server: Callable[[], Endpoint]) -> Endpoint:
     """A ready server of the deployment, shared by all its tests.
 
     ``server.request(method, path, json=…)`` sends raw requests, ``server.openai_client()`` is an
@@ -143,13 +140,13 @@ def offline_llm(start_offline_llm: Callable[[], OfflineLLM]) -> OfflineLLM:
 
 
 @pytest.fixture
-def http(server: Server | AttachedServer) -> Callable[..., Any]:
+def http(server: Endpoint) -> Callable[..., Any]:
     """Raw requests to the server: ``http(method, path, json=…)`` -> ``requests.Response``."""
     return server.request
 
 
 @pytest.fixture(scope="session")
-def openai_client(server: Server | AttachedServer) -> OpenAI:
+def openai_client(server: Endpoint) -> OpenAI:
     """An ``openai`` client of the server, without retries and with a timeout."""
     return server.openai_client()
 
@@ -195,7 +192,7 @@ def bench(
     deployment: PlannedDeployment,
     npu_lease: Lease,
     engine_session: EngineSession,
-    server: Server | AttachedServer,
+    server: Endpoint,
 ) -> Callable[[LatencyWorkload], LoadResult]:
     """Run ``vllm bench serve`` against the server: ``bench(workload)`` -> ``LoadResult``.
 

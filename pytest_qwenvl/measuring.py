@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pytest_qwenvl.devices.lease import Lease
 from pytest_qwenvl.engine_session import EngineSession
@@ -14,9 +14,148 @@ from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
 
 if TYPE_CHECKING:
-    from pytest_qwenvl.engines.server import AttachedServer, Server
-    from pytest_qwenvl.measure.accuracy import Evaluation
-    from pytest_qwenvl.measure.latency import LoadResult
+    from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.engines.endpoint import Endpoint
+    from pytest_qwenvl.measure.lm_eval_result import Evaluation
+    from pytest_qwenvl.measure.bench_result import LoadResult
+
+# Of prompts, pictures and arrival times: the same load on every run, so that runs compare.
+_SEED = 0
+
+
+def run_lm_eval(
+    session: EngineSession, planned: PlannedDeployment, lease: Lease, floor: AccuracyFloor
+) -> Evaluation:
+    """Run the floor's task with lm-eval on the leased devices and read its result.
+
+    lm-eval loads an LLM of its own, so any engine on the lease is ended first.
+
+    Raises:
+        MeasurementError: lm-eval is missing, failed, or left no result that can be judged.
+    """
+    from pytest_qwenvl.engines.command import Launch, engine_arguments
+    from pytest_qwenvl.measure.accuracy import lm_eval_arguments
+    from pytest_qwenvl.measure.lm_eval_result import read_lm_eval
+
+    interpreter = session.interpreter
+    if not interpreter.has_lm_eval:
+        raise MeasurementError(
+            f"{interpreter.path} has no lm-eval, which measures accuracy; install it there: "
+            "pip install 'pytest-qwenvl[accuracy]'"
+        )
+    session.stop()
+    profile = planned.profile
+    if planned.weights is None:
+        raise MeasurementError("lm-eval needs the weights; an attached server has none here")
+    directory = _empty(session.directory_of(planned) / f"lm-eval-{floor.task}")
+    environment = session.child_environment(planned, lease)
+    include_path: Path | None = None
+    if floor.task_directory is not None:
+        include_path = (profile.path.parent / floor.task_directory).resolve()
+    if floor.task_data is not None:
+        assert include_path is not None
+        data = _empty(directory / "task")
+        build = Launch(
+            (str(interpreter.path), str(include_path / floor.task_data), str(data), profile.family),
+            {**environment, "PYTHONPATH": _with_suite(session, environment)},
+        )
+        _run(session, "lm-eval", planned, build, lease, directory / "task.log", 300.0)
+        include_path = data
+    arguments = lm_eval_arguments(
+        profile,
+        floor,
+        weights=planned.weights,
+        output_path=directory / "results",
+        include_path=include_path,
+        max_images=planned.deployment.images,
+        engine_arguments=engine_arguments(
+            profile, planned.deployment, session.plan.inventory.backend
+        ),
+    )
+    launch = Launch((str(interpreter.path), "-m", "lm_eval", *arguments), environment)
+    _run(session, "lm-eval", planned, launch, lease, directory / "lm-eval.log", floor.timeout)
+    return read_lm_eval(directory / "results", floor.task, floor.metric)
+
+
+def run_bench(
+    session: EngineSession,
+    planned: PlannedDeployment,
+    lease: Lease | None,
+    server: Endpoint,
+    workload: LatencyWorkload,
+) -> LoadResult:
+    """Make the workload's load on the server with ``vllm bench serve`` and read its result.
+
+    Raises:
+        MeasurementError: the program failed, or left no result that can be judged.
+    """
+    from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.measure.bench_command import RESULT_FILENAME, bench_arguments
+    from pytest_qwenvl.measure.bench_result import read_bench
+
+    directory = _empty(session.directory_of(planned) / f"bench-{workload.name}")
+    arguments = bench_arguments(
+        workload,
+        base_url=server.base_url,
+        model=server.model,
+        tokenizer=planned.weights or server.model,
+        result_directory=directory,
+        seed=_SEED,
+    )
+    environment = {**session.environment(), "VLLM_NO_USAGE_STATS": "1"}
+    if planned.weights is not None:
+        environment["HF_HUB_OFFLINE"] = "1"
+    if server.api_key:
+        environment["OPENAI_API_KEY"] = server.api_key
+    python = str(session.interpreter.path)
+    launch = Launch((python, "-m", "vllm.entrypoints.cli.main", *arguments), environment)
+    _run(session, "bench", planned, launch, lease, directory / "bench.log", workload.timeout)
+    return read_bench(directory / RESULT_FILENAME)
+
+
+def _run(
+    session: EngineSession,
+    kind: Literal["lm-eval", "bench"],
+    planned: PlannedDeployment,
+    launch: Launch,
+    lease: Lease | None,
+    log: Path,
+    timeout: float,
+) -> None:
+    from pytest_qwenvl.engines.process import run_to_completion
+
+    session.record_child(kind, planned, launch, lease, log)
+    session.progress(f"{planned.id}: {kind}")
+    status = run_to_completion(
+        launch, log_path=log, timeout=timeout, on_line=_shower(session, planned, kind)
+    )
+    if status != 0:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
+        raise MeasurementError(
+            f"{kind} exited with status {status}: {launch.shell_line()}\nlast lines of {log}:\n"
+            f"{tail}"
+        )
+
+
+def _shower(
+    session: EngineSession, planned: PlannedDeployment, kind: str
+) -> Callable[[str], None]:
+    def show(line: str) -> None:
+        # Progress bars of both programs: how much is done and what is left.
+        if "it/s]" in line or "s/it]" in line or "%|" in line:
+            session.progress(f"{planned.id}: {kind}: {line.split(chr(13))[-1].strip()}")
+
+    return show
+
+
+def _with_suite(session: EngineSession, environment: dict[str, str]) -> str:
+    """A PYTHONPATH on which the suite's material can be imported too."""
+    import os
+
+    suite = session.config.suite
+    before = environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    parts = [before] if before else []
+    return os.pathsep.join([str(suite.parent), *parts] if suite else parts)
 
 
 def _empty(directory: Path) -> Path:

@@ -10,8 +10,7 @@ import pytest
 from pytest_qwenvl.catalogue import Catalogue
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.errors import (
-    EngineDiedError,
-    EngineStartError,
+    EngineError,
     InconclusiveError,
     MeasurementError,
 )
@@ -70,7 +69,7 @@ def outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Outcom
         return Outcome.INCONCLUSIVE
     if report.when != "call" or isinstance(problem, MeasurementError):
         return Outcome.ERROR
-    if isinstance(problem, AssertionError | EngineStartError | EngineDiedError):
+    if isinstance(problem, AssertionError | EngineError):
         return Outcome.FAIL
     if isinstance(problem, pytest.fail.Exception) or _is_answer_problem(problem):
         return Outcome.FAIL

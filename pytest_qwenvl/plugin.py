@@ -35,7 +35,7 @@ _MARKERS = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options and their ini twins."""
-    from pytest_qwenvl.config import add_options
+    from pytest_qwenvl.options import add_options
 
     add_options(parser)
 
@@ -86,10 +86,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Before anything is collected or started: can this run be what was asked for?"""
-    from pytest_qwenvl.run import is_worker, wants_suite
+    from pytest_qwenvl.run import is_worker, plan_of, wants_suite
 
     config = session.config
-    if is_worker(config) or config.option.collectonly or not wants_suite(config):
+    if is_worker(config) or not wants_suite(config):
+        return
+    plan_of(config)
+    if config.option.collectonly:
         return
     from pytest_qwenvl.recording import begin_recording
 

@@ -146,9 +146,12 @@ class Understanding(Model):
     Attributes:
         items: questions asked of each ability.
         floors: by ability, the smallest acceptable share (0 to 1) of right answers.
+        agreement: smallest acceptable share (0 to 1) of equal answers, word for word, where the
+            same question is put to two engines of the model one by one.
     """
 
     items: int = Field(gt=0)
+    agreement: float = Field(gt=0, le=1)
     floors: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     source: Source
 

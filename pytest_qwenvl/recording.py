@@ -93,7 +93,7 @@ def begin_recording(config: pytest.Config) -> Recording:
     try:
         versions: dict[str, str] = {}
         if plan.endpoint is None:
-            versions = dict(engine_session_of(config).interpreter.versions)
+            versions = engine_session_of(config).versions()
         secret = os.environ.get(asked.api_key_env or "", "")
         recorder = RunRecorder(
             RunRecord(

@@ -21,12 +21,17 @@ class Inventory:
         backend: ``npu``, or ``cpu`` for virtual devices (one a core).
         devices: indices into what the caller may see, 0 up.
         physical: for each device the host-wide identity that a lease is taken on.
+        mask: the caller's own list of what it may use, through which ``devices`` are mapped;
+            None when it may use all.
+        hardware: the generation that latency budgets are declared for; ``cpu`` for virtual ones.
         chosen_because: how the backend was decided, for the first line of output.
     """
 
     backend: Literal["npu", "cpu"]
     devices: tuple[int, ...]
     physical: tuple[str, ...]
+    mask: str | None
+    hardware: str
     chosen_because: str
 
 
@@ -70,10 +75,13 @@ def take_inventory(
             asked = "--backend npu" if backend == "npu" else "this looks like an Ascend host"
             raise UsageProblem(f"{asked}, but no NPU is visible (seen: {seen}); {remedy}")
         why = "asked for by --backend npu" if backend == "npu" else f"found {signs[0]}"
-        return Inventory("npu", tuple(range(len(visible))), tuple(visible), why)
+        mask = environment.get("ASCEND_RT_VISIBLE_DEVICES")
+        return Inventory("npu", tuple(range(len(visible))), tuple(visible), mask, "npu", why)
     cores = sorted(os.sched_getaffinity(0))
     why = "asked for by --backend cpu" if backend == "cpu" else "no sign of an NPU on this host"
-    return Inventory("cpu", tuple(range(len(cores))), tuple(f"core{it}" for it in cores), why)
+    physical = tuple(f"core{core}" for core in cores)
+    mask = ",".join(map(str, cores))
+    return Inventory("cpu", tuple(range(len(cores))), physical, mask, "cpu", why)
 
 
 def _visible_npus(environment: Mapping[str, str], device_directory: Path) -> list[str]:

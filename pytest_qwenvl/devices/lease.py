@@ -71,13 +71,23 @@ class DevicePool:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 # Every user of the host takes locks here, as in /tmp itself.
                 self._directory.chmod(0o1777)
-            probe = os.open(self._directory / "turn", os.O_RDWR | os.O_CREAT, 0o666)
-            os.close(probe)
+            os.close(self._open(self._directory / "turn"))
         except OSError as problem:
             raise UsageProblem(
                 f"cannot keep device locks in {self._directory}: {problem}; make it writable for "
                 f"every user of this host"
             ) from None
+
+    def _open(self, path: Path) -> int:
+        # Without O_TRUNC: the record in it belongs to whoever holds the lock now. Without O_CREAT
+        # first: a kernel with protected_regular refuses that on another user's file.
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            with contextlib.suppress(PermissionError):
+                os.fchmod(descriptor, 0o666)
+            return descriptor
 
     @contextlib.contextmanager
     def lease(
@@ -141,11 +151,8 @@ class DevicePool:
     @contextlib.contextmanager
     def _locked(self, name: str, *, blocking: bool, holder: str = "") -> Iterator[None]:
         path = self._directory / name
-        # Opened without O_TRUNC: the record in it belongs to whoever holds the lock now.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = self._open(path)
         try:
-            with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, 0o666)
             flags = fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB
             fcntl.flock(descriptor, flags)
             if holder:

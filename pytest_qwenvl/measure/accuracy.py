@@ -211,7 +211,7 @@ def _invalid_reasons(evaluation: Evaluation, floor: AccuracyFloor) -> list[str]:
         reasons.append("the chat template was not applied")
     if evaluation.max_images is not None:
         most = evaluation.max_images
-        dropped = sum(item.images > most for item in evaluation.items)
+        dropped = sum(len(item.image_digests) > most for item in evaluation.items)
         if dropped:
             reasons.append(
                 f"{dropped} items have more than max_images={most} images; lm-eval drops them"

@@ -28,7 +28,8 @@ class EvaluationItem:
         task: the task, or the subtask where the evaluation is of a group.
         doc_id: index of the document within that task.
         prompt_digest: sha256 (hex) of the prompt, chat template included, images not.
-        images: how many the document has; those beyond ``max_images`` never reach the model.
+        image_digests: of the images the document has, as lm-eval logs them; those beyond
+            ``max_images`` never reach the model.
         answer: what the model wrote.
         parsed: what the task's filter made of it.
         target: the expected answer, as text.
@@ -38,7 +39,7 @@ class EvaluationItem:
     task: str
     doc_id: int
     prompt_digest: str
-    images: int
+    image_digests: tuple[str, ...]
     answer: str
     parsed: str
     target: str
@@ -257,7 +258,7 @@ def _item(sample: Mapping[str, Any], task: str, metric: str, where: str) -> Eval
         task=task,
         doc_id=doc_id,
         prompt_digest=hashlib.sha256(prompt.encode()).hexdigest(),
-        images=len(visuals),
+        image_digests=tuple(str(visual) for visual in visuals),
         answer=answer,
         parsed=parsed if isinstance(parsed, str) else str(parsed),
         target=target,

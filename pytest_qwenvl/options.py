@@ -1,0 +1,116 @@
+"""The options, each with its ini twin and how its text is read.
+
+Imported whenever pytest starts, so it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from pytest_qwenvl.errors import UsageProblem
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageProblem(f"--npus {text}: needs a whole number of devices, 1 or more")
+    return number
+
+
+def _choice(option: str, *choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise UsageProblem(f"{option} {text}: needs one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def read_path(text: str) -> Path:
+    # Not resolved: following the link that a virtual environment's python is would lose it.
+    return Path(text).expanduser().absolute()
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise UsageProblem(
+            f"--endpoint {text}: needs the server's base URL, for example http://127.0.0.1:8000"
+        )
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option with its ini twin: where it goes in ``Config`` and how its text is read."""
+
+    flag: str
+    ini: str
+    field: str
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+    repeatable: bool = False
+
+
+# On the command line this adds to the ini value, which names the suite's own profiles.
+PROFILES = Option(
+    "--profiles", "qwenvl_profiles", "profile_directories", read_path, "DIR",
+    "folder with more profiles, or overlays of shipped ones; repeatable", repeatable=True,
+)  # fmt: skip
+
+OPTIONS: tuple[Option, ...] = (
+    Option("--npus", "qwenvl_npus", "npus", _positive, "N",
+           "most NPUs this run may hold at once (default: all visible); counts virtual devices "
+           "on the CPU backend, as many as cores"),
+    Option("--model", "qwenvl_models", "models", str, "PATTERN",
+           "profiles to run, by glob; repeatable (default: every profile whose weights are at "
+           "hand, else the reference checkpoints)", repeatable=True),
+    PROFILES,
+    Option("--backend", "qwenvl_backend", "backend", _choice("--backend", "auto", "npu", "cpu"),
+           "BACKEND", "auto, npu or cpu (default auto: NPUs where there is any sign of them)"),
+    Option("--weights-root", "qwenvl_weights_root", "weights_root", read_path, "DIR",
+           "folder with local weights, laid out as ORG/MODEL or MODEL"),
+    Option("--engine-python", "qwenvl_engine_python", "engine_python", read_path, "PATH",
+           "the interpreter that has vLLM (default: the one that runs pytest)"),
+    Option("--conformance-report", "qwenvl_conformance_report", "report_directory", read_path, "DIR",
+           "write report.json, logs and raw evidence to this folder"),
+    Option("--endpoint", "qwenvl_endpoint", "endpoint", _url, "URL",
+           "attach to a running server instead of starting engines; needs one --model"),
+    Option("--api-key-env", "qwenvl_api_key_env", "api_key_env", str, "NAME",
+           "name of the environment variable that holds the endpoint's key"),
+)  # fmt: skip
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin."""
+    group = parser.getgroup("qwenvl", "Qwen-VL conformance")
+    for option in OPTIONS:
+        group.addoption(
+            option.flag,
+            action="append" if option.repeatable else "store",
+            dest=option.ini,
+            default=None,
+            metavar=option.metavar,
+            help=option.help,
+        )
+        if option.repeatable:
+            parser.addini(option.ini, help=option.help, type="args", default=[])
+        else:
+            parser.addini(option.ini, help=option.help, type="string", default="")
+    parser.addini(
+        "qwenvl_catalogue",
+        help="the suite's catalogue of requirements; its folder is the suite",
+        type="string",
+        default="",
+    )
