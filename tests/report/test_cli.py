@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,11 +69,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-def test_reader_that_goes_away_does_not_change_the_verdict(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_reader_that_goes_away_does_not_change_the_verdict(tmp_path: Path, unbuffered: str) -> None:
     path = stored(tmp_path, run(results=[result(outcome="FAIL", reason="x")]))
     child = subprocess.Popen(
         [sys.executable, "-m", "pytest_qwenvl.cli", "report", path],
         cwd=CHECKOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -143,10 +143,12 @@ def test_ending_early_is_never_conformant(recorder: RunRecorder, status: int, ve
 
 
 def test_interruption_is_on_disk_at_once_and_the_first_reason_stays(
-    recorder: RunRecorder,
+    recorder: RunRecorder, later: Later
 ) -> None:
     recorder.add_result(result())
+    assert later.calls
     recorder.interrupt("Ctrl-C while loading weights")
+    assert later.calls == []
     assert written(recorder).interrupted == "Ctrl-C while loading weights"
     assert len(written(recorder).results) == 1
     recorder.interrupt("another")
@@ -281,6 +283,7 @@ assert len(warnings) == 1, warnings
 assert "could not be written" in recorder.problem
 on_disk = Path({str(tmp_path / "report.json")!r}).read_text()
 assert len(RunRecord.model_validate_json(on_disk).results) == 1
+assert not Path({str(tmp_path / "report.json.partial")!r}).exists()
 lines = Path({str(tmp_path / "results.jsonl")!r}).read_text()
 assert lines.endswith("}}\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, limits)

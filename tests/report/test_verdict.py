@@ -153,6 +153,7 @@ def test_sentence_names_backend_and_scope(backend: str, npus: int, said: str, ou
 def test_unfinished_run_is_never_conformant() -> None:
     record = judge_run(run(results=[result()], planned=[claim()], interrupted="Ctrl-C"))
     assert record.verdict is Verdict.PARTIAL
+    assert record.model_verdicts[0].verdict is Verdict.PARTIAL
     assert "Ctrl-C" in record.verdict_sentence
     record = judge_run(run(results=[result()], planned=[claim()], complete=False))
     assert record.verdict is Verdict.PARTIAL
