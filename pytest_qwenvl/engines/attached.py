@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
-from pytest_qwenvl.errors import EngineDiedError, EngineStartError
+from pytest_qwenvl.errors import EngineStartError
 
 
 class AttachedServer(Endpoint):
@@ -36,7 +36,6 @@ def attach_server(
     Raises:
         EngineStartError: it cannot be reached, refuses the key, lists another model, or does not
             answer a text and an image request.
-        EngineDiedError: the connection broke in between.
     """
     import requests
 
@@ -58,8 +57,10 @@ def attach_server(
             )
         check_answers(server, timeout)
     except requests.ConnectionError as error:
-        raise EngineDiedError(f"{base_url} cannot be reached: {error}") from error
+        server.stop()
+        raise EngineStartError(f"{base_url} cannot be reached: {error}") from error
     except requests.RequestException as error:
+        server.stop()
         raise EngineStartError(
             f"{base_url} did not answer within {timeout:.0f} s: {error}"
         ) from error

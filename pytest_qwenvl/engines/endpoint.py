@@ -28,6 +28,7 @@ class Endpoint:
         self.model = model
         self.api_key = api_key
         self._local = threading.local()
+        self._sessions: list[requests.Session] = []
 
     def request(
         self,
@@ -101,7 +102,12 @@ class Endpoint:
         return ""
 
     def stop(self) -> None:
-        """End the engine where it is ours to end."""
+        """Close the connections, and end the engine where it is ours to end."""
+        self._close_sessions()
+
+    def _close_sessions(self) -> None:
+        while self._sessions:
+            self._sessions.pop().close()
 
     def _session(self) -> requests.Session:
         import requests
@@ -113,6 +119,7 @@ class Endpoint:
             # A proxy named by the environment would be asked for 127.0.0.1 too.
             session.trust_env = False
             self._local.session = session
+            self._sessions.append(session)
         return session
 
 

@@ -115,7 +115,7 @@ class OfflineLLM:
             self._send(message)
             answer = self._receive(time.monotonic() + timeout)
         except TimeoutError:
-            self.process.stop(grace=2.0)
+            self._end(grace=2.0)
             raise self._error(
                 EngineError, f"no answer within {timeout:.0f} s; the engine was ended"
             ) from None
@@ -123,7 +123,7 @@ class OfflineLLM:
             answer = None
         except BaseException:
             # The answer may still come, so that the next request would read the wrong one.
-            self.process.stop(grace=2.0)
+            self._end(grace=2.0)
             raise
         if answer is None:
             raise self._death()
@@ -158,17 +158,24 @@ class OfflineLLM:
 
     def stop(self) -> None:
         """End the engine and everything it started; returns when nothing of it is left."""
+        # Without its other end the program ends by itself; SIGTERM would interrupt that.
+        self._hang_up()
+        self.process.wait_exit(_EXIT_NOTICE)
+        self.process.stop(grace=5.0)
+
+    def _hang_up(self) -> None:
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
         self._channel.close()
-        # Without its other end the program ends by itself; SIGTERM would interrupt that.
-        self.process.wait_exit(_EXIT_NOTICE)
-        self.process.stop(grace=5.0)
+
+    def _end(self, grace: float) -> None:
+        self._hang_up()
+        self.process.stop(grace)
 
     def _death(self) -> EngineDiedError:
         status = self.process.wait_exit(_EXIT_NOTICE)
         if status is None:
-            self.process.stop(grace=2.0)
+            self._end(grace=2.0)
             return self._error(EngineDiedError, "closed its socket and was ended")
         return self._error(EngineDiedError, f"is gone: it ended with {describe_exit(status)}")
 
@@ -306,23 +313,16 @@ def start_offline(
     }
     try:
         _await_ready(llm, order, begun + deployment.start_timeout, follower)
-    except TimeoutError:
-        process.stop(grace=2.0)
+    except BaseException as error:
+        llm._end(grace=2.0)
+        if isinstance(error, TimeoutError):
+            what = f"hung: not ready within {deployment.start_timeout:.0f} s and was ended"
+        elif isinstance(error, EngineDiedError):
+            what = f"ended with {describe_exit(process.exit_status)} before it was ready"
+        else:
+            raise
         follower.look(last=True)
-        raise llm._error(
-            EngineStartError,
-            f"hung: not ready within {deployment.start_timeout:.0f} s and was ended",
-        ) from None
-    except EngineDiedError as error:
-        process.stop(grace=2.0)
-        follower.look(last=True)
-        raise llm._error(
-            EngineStartError,
-            f"did not start: ended with {describe_exit(process.exit_status)} before it was ready",
-        ) from error
-    except BaseException:
-        process.stop(grace=2.0)
-        raise
+        raise llm._error(EngineStartError, f"did not start: {what}") from error
     llm.ready_seconds = time.monotonic() - begun
     return llm
 

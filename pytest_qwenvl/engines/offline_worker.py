@@ -126,6 +126,10 @@ class Worker:
             for output in outputs
         ]
 
+    def close(self) -> None:
+        """End the engine's own processes; without this the interpreter waits for them at exit."""
+        self._llm.llm_engine.engine_core.shutdown()
+
     def _inputs(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         prompt = self._processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
@@ -167,6 +171,7 @@ def main(descriptor: int) -> int:
     while True:
         request = channel.receive()
         if request is None:
+            worker.close()
             return 0
         try:
             answer = worker.generate(request)

