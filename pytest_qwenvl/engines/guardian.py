@@ -109,6 +109,7 @@ class Guardian:
         self._kill_at: float | None = None
         self._stragglers_told = False
         self._listening = True
+        self._output = -1
 
     def run(self) -> int:
         """Start what CONTROL says and stay until nothing of it is left."""
@@ -124,12 +125,12 @@ class Guardian:
             signal.signal(ignored, signal.SIG_IGN)
         try:
             self._log = Log(order["log"])
-            output = self._start(order)
+            self._output = self._start(order)
         except (OSError, ValueError) as error:
             self._tell(event="failed", message=str(error))
             return 127
         self._tell(event="started", pid=self._engine)
-        return self._watch(wake, output, _watch_process(order["parent"]))
+        return self._watch(wake, _watch_process(order["parent"]))
 
     def _read_order(self) -> dict[str, Any] | None:
         while b"\n" not in self._buffer:
@@ -173,10 +174,10 @@ class Guardian:
         process.returncode = 0
         return reader
 
-    def _watch(self, wake: int, output: int, parent: int | None) -> int:
+    def _watch(self, wake: int, parent: int | None) -> int:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
-        poller.register(output, select.POLLIN)
+        poller.register(self._output, select.POLLIN)
         poller.register(self._control, select.POLLIN)
         if parent is not None:
             poller.register(parent, select.POLLIN)
@@ -185,9 +186,9 @@ class Guardian:
                 if descriptor == wake:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake, 1 << 12)
-                elif descriptor == output:
-                    if not self._drain(output):
-                        poller.unregister(output)
+                elif descriptor == self._output:
+                    if not self._drain():
+                        poller.unregister(self._output)
                 elif descriptor == parent:
                     poller.unregister(parent)
                     self._stop(_ORPHAN_GRACE)
@@ -196,7 +197,7 @@ class Guardian:
                     self._stop(_ORPHAN_GRACE)
             self._reap()
             if self._clean():
-                self._drain(output)
+                self._drain()
                 self._tell(event="gone", lost=self._log.lost)
                 return 0
 
@@ -204,11 +205,11 @@ class Guardian:
         # Milliseconds. Only while something is being ended is there a deadline to look at.
         return 20.0 if self._stopping or self._engine_status is not None else None
 
-    def _drain(self, output: int) -> bool:
+    def _drain(self) -> bool:
         total = 0
         while total < _DRAIN_LIMIT:
             try:
-                data = os.read(output, 1 << 16)
+                data = os.read(self._output, 1 << 16)
             except BlockingIOError:
                 return True
             if not data:
@@ -245,6 +246,8 @@ class Guardian:
             if pid == 0:
                 return
             if pid == self._engine:
+                # Its last words are in the pipe; whoever hears of the exit wants to read them.
+                self._drain()
                 self._engine_status = os.waitstatus_to_exitcode(status)
                 self._tell(event="exited", status=self._engine_status)
 

@@ -209,12 +209,14 @@ def launch_server(
         if text:
             progress(text)
 
+    follower = LogFollower(log_path, show)
     try:
-        _await_ready(server, begun + start_timeout, start_timeout, LogFollower(log_path, show))
+        _await_ready(server, begun + start_timeout, start_timeout, follower)
     except BaseException as error:
         server._end(grace=5.0)
         if isinstance(error, EngineDiedError):
-            raise _start_error(server, error.message) from error
+            follower.look(last=True)
+            raise _start_error(server, _exit_before_ready(server)) from error
         raise
     server.ready_seconds = time.monotonic() - begun
     return server
@@ -228,8 +230,7 @@ def _await_ready(
     seen = "no answer from /health yet"
     while True:
         if server.process.wait_exit(_HEALTH_INTERVAL) is not None:
-            follower.look(last=True)
-            raise _start_error(server, _exit_before_ready(server))
+            server.check_alive()
         follower.look()
         remaining = deadline - time.monotonic()
         if remaining <= 0:
