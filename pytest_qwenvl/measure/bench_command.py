@@ -18,6 +18,8 @@ _WARM_UPS = 5
 """Requests before the measured ones unless the profile says otherwise: graph capture and kernel
 compilation belong to the start of a server, not to its latency."""
 
+_IMAGES = "random_mm_base_items_per_request"
+
 # Options that would change what is measured, or where it is written, behind the judge's back.
 _NOT_FOR_PROFILES = {
     "append_result": "the result file holds one load",
@@ -34,7 +36,7 @@ _NOT_FOR_PROFILES = {
     "output_len": "set output_tokens of the workload",
     "percentile_metrics": "all four are always asked for",
     "ramp_up_strategy": "the load is judged at one declared rate",
-    "random_mm_base_items_per_request": "set images_per_request of the workload",
+    _IMAGES: "it differs from images_per_request of the workload",
     "random_output_len": "set output_tokens of the workload",
     "request_rate": "set request_rate of the workload",
     "result_dir": "the suite reads the result",
@@ -71,8 +73,10 @@ def bench_arguments(
     Raises:
         UsageProblem: the profile sets an option that is not a profile's to set, with the reason.
     """
-    for name in workload.arguments:
+    for name, value in workload.arguments.items():
         plain = name.replace("-", "_")
+        if plain == _IMAGES and value == workload.images_per_request:
+            continue
         if plain in _NOT_FOR_PROFILES:
             raise UsageProblem(
                 f"latency workload {workload.name!r} sets {name!r} in its arguments: not for a "
@@ -115,7 +119,7 @@ def _image_load(workload: LatencyWorkload) -> dict[str, ArgumentValue]:
         "backend": "openai-chat",
         "endpoint": "/v1/chat/completions",
         "dataset_name": "random-mm",
-        "random_mm_base_items_per_request": images,
+        _IMAGES: images,
         "random_mm_limit_mm_per_prompt": {"image": images, "video": 0},
     }
 

@@ -145,7 +145,7 @@ def _column(
     for index, value in enumerate(column):
         if not accepts(value):
             raise MeasurementError(
-                f"{path}: {key}[{index}] is {str(value)[:80]!r}; expected {wanted}"
+                f"{path}: {key}[{index}] is {repr(value)[:80]}; expected {wanted}"
             )
     return column
 

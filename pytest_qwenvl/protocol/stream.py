@@ -92,8 +92,9 @@ def read_stream(
     rules = _Rules(usage_asked, usage_in_every_chunk, choices)
     if content_type.partition(";")[0].strip().lower() != "text/event-stream":
         rules.object_to("header Content-Type", "text/event-stream", content_type)
-    for fragment in lines:
-        arrival = clock() - start
+    # All bytes are taken before any is parsed: parsing must not delay what the clock says.
+    arrived = [(fragment, clock() - start) for fragment in lines]
+    for fragment, arrival in arrived:
         for data in events.feed(fragment):
             _read_event(data, arrival, rules, model, deviations, now)
     rest = events.rest()
