@@ -154,6 +154,8 @@ def judge_latency(load: LoadResult, workload: LatencyWorkload, budget: LatencyBu
         "request_throughput": load.request_throughput,
         "result_file": str(load.path),
     }
+    if load.queue_times:
+        evidence["client_queue_p99_ms"] = percentile_of(load.queue_times, 99) * 1000
     reasons = check_validity(load, workload)
     if budget.metric == "tpot" and workload.output_tokens < 2:
         reasons.append("TPOT takes at least two output tokens; the workload asks for one")

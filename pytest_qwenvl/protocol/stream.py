@@ -93,7 +93,12 @@ def read_stream(
     if content_type.partition(";")[0].strip().lower() != "text/event-stream":
         rules.object_to("header Content-Type", "text/event-stream", content_type)
     # All bytes are taken before any is parsed: parsing must not delay what the clock says.
-    arrived = [(fragment, clock() - start) for fragment in lines]
+    arrived: list[tuple[bytes, float]] = []
+    try:
+        for fragment in lines:
+            arrived.append((fragment, clock() - start))
+    except OSError as problem:  # What requests raises when the connection breaks off.
+        rules.object_to("$", "a stream that ends by itself", f"{type(problem).__name__}: {problem}")
     for fragment, arrival in arrived:
         for data in events.feed(fragment):
             _read_event(data, arrival, rules, model, deviations, now)

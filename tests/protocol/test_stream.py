@@ -211,3 +211,29 @@ def test_another_model_than_asked_for() -> None:
     findings = read(PLAIN, model="big").findings
     assert len(findings) == 6
     assert {each.path.split(": ")[1] for each in findings} == {"model"}
+
+
+def test_a_connection_that_breaks_off_is_a_finding_and_keeps_what_came() -> None:
+    def breaking() -> Iterator[bytes]:
+        yield from events(PLAIN)[:3]
+        raise ConnectionResetError("reset by peer")
+
+    reading = read_stream(breaking(), "text/event-stream", deviations=KNOWN, now=NOW)
+    assert reading.text == "\x19" * 2
+    assert "ConnectionResetError: reset by peer" in str(reading.findings[0])
+
+
+def test_arrivals_do_not_wait_for_the_reader() -> None:
+    fragments = iter(events(PLAIN))
+    taken: list[int] = []
+
+    def arriving() -> Iterator[bytes]:
+        for number, fragment in enumerate(fragments):
+            taken.append(number)
+            yield fragment
+
+    # The clock counts fragments: the n-th chunk arrives when n fragments were taken.
+    reading = read_stream(
+        arriving(), "text/event-stream", now=NOW, sent=0.0, clock=lambda: float(len(taken))
+    )
+    assert reading.arrivals == (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
