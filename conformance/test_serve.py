@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,7 @@ START_UP_LINES = (
     "Application startup complete.",
 )
 ACCESS_LINE = '"POST /v1/chat/completions HTTP/1.1" 200'
+LOG_DELAY = 10.0  # seconds in which a written line reaches the log file
 
 
 def _needs_log(server: Endpoint) -> None:
@@ -93,7 +95,12 @@ def test_access_log(server: Endpoint, evidence: Evidence) -> None:
     _needs_log(server)
     before = server.log_since(0).count(ACCESS_LINE)
     chat(server, TUTORIAL_MESSAGES, max_tokens=1)
-    after = server.log_since(0).count(ACCESS_LINE)
+    deadline = time.monotonic() + LOG_DELAY
+    # The answer may overtake the line, which reaches the file through a pipe.
+    while (after := server.log_since(0).count(ACCESS_LINE)) <= before:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
     evidence.record(before=before, after=after)
     assert after > before, f"expected a new line with {ACCESS_LINE} in the server's log, seen none"
 
