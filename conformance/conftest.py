@@ -56,8 +56,10 @@ def offline_answers(
         if partner is None or npu_lease is None:
             pytest.skip("this run has no offline deployment on as many devices to compare with")
         known = answer_book.of(partner)
-        return ask(partner, engine_session.start_offline(partner, npu_lease)) if (
-            known is None
-        ) else known
+        return (
+            ask(partner, engine_session.start_offline(partner, npu_lease))
+            if (known is None)
+            else known
+        )
 
     return get

@@ -43,7 +43,10 @@ SIZES = (
 
 def _content(sizes: tuple[tuple[int, int], ...]) -> list[dict[str, object]]:
     parts: list[dict[str, object]] = [
-        {"type": "image_url", "image_url": {"url": data_url(Picture(width, height, (210, 60, 60), ()))}}
+        {
+            "type": "image_url",
+            "image_url": {"url": data_url(Picture(width, height, (210, 60, 60), ()))},
+        }
         for width, height in sizes
     ]
     return [*parts, {"type": "text", "text": "What colour is it?"}]

@@ -135,9 +135,7 @@ def test_obeys_system_message(
 
 
 @pytest.mark.requirement("QVL-SRV-009")
-def test_earlier_turn(
-    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
-) -> None:
+def test_earlier_turn(server: Endpoint, deployment: PlannedDeployment, evidence: Evidence) -> None:
     """Questions about the picture of an earlier turn are answered right."""
     items = questions(deployment.profile, "earlier_turn")
     check_answers(deployment, "earlier_turn", items, ask_all(server, items), evidence)

@@ -9,6 +9,7 @@ import pytest
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+from pytest_qwenvl.report.results import NotRun
 
 # Cheapest first within a deployment; a group that is not listed comes before the measuring ones.
 GROUP_ORDER = (
@@ -27,7 +28,6 @@ GROUP_ORDER = (
     "accuracy",
     "consistency",
 )
-_UNPLANNED = "qwenvl_unplanned"
 
 
 def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
@@ -38,9 +38,9 @@ def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
     """
     names = metafunc.fixturenames
     if "accuracy_floor" in names:
-        _set(metafunc, "accuracy_floor", _floors(plan))
+        _set(metafunc, "accuracy_floor", _floors(plan), plan)
     elif "latency_workload" in names:
-        _set(metafunc, "latency_workload", _workloads(plan))
+        _set(metafunc, "latency_workload", _workloads(plan), plan)
     else:
         modes = {"server": "serve", "offline_llm": "offline"}
         wanted = {mode for fixture, mode in modes.items() if fixture in names}
@@ -50,26 +50,33 @@ def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
         count = marker.args[0] if marker else None
         chosen = [
             one
-            for one in plan.deployments
+            for one in _all(plan)
             if (not wanted or {one.deployment.mode} == wanted)
             and (count is None or one.deployment.npus == count)
         ]
-        _set(metafunc, None, [(one, one.id, None) for one in chosen])
+        _set(metafunc, None, [(one, one.id, None) for one in chosen], plan)
+
+
+def _all(plan: Plan) -> list[PlannedDeployment]:
+    """Held back ones too: whether a selection would have covered them, only pytest can say."""
+    return [*plan.deployments, *(one for one, _ in plan.held_back)]
 
 
 def _set(
     metafunc: pytest.Metafunc,
     extra: str | None,
     rows: list[tuple[PlannedDeployment, str, Any]],
+    plan: Plan,
 ) -> None:
+    reasons = {one.id: reason for one, reason in plan.held_back}
+    parameters = []
+    for one, name, value in rows:
+        values = [one, value] if extra else [one]
+        marks = [pytest.mark.qwenvl_held_back(reasons[one.id])] if one.id in reasons else []
+        parameters.append(pytest.param(*values, marks=marks, id=name))
     if not rows:
-        marks = (getattr(pytest.mark, _UNPLANNED),)
-        empty = pytest.param(*([None] * (2 if extra else 1)), marks=marks, id="none")
-        parameters = [empty]
-    elif extra:
-        parameters = [pytest.param(one, value, id=name) for one, name, value in rows]
-    else:
-        parameters = [pytest.param(one, id=name) for one, name, _ in rows]
+        nothing = [None, None] if extra else [None]
+        parameters = [pytest.param(*nothing, marks=[pytest.mark.qwenvl_unplanned], id="none")]
     names = ["deployment", extra] if extra else ["deployment"]
     metafunc.parametrize(names, parameters, indirect=["deployment"], scope="session")
 
@@ -77,7 +84,7 @@ def _set(
 def _floors(plan: Plan) -> list[tuple[PlannedDeployment, str, AccuracyFloor]]:
     return [
         (one, f"{one.id}/{floor.task}", floor)
-        for one in plan.deployments
+        for one in _all(plan)
         for floor in one.profile.accuracy
         if floor.deployment == one.deployment.name
     ]
@@ -86,7 +93,7 @@ def _floors(plan: Plan) -> list[tuple[PlannedDeployment, str, AccuracyFloor]]:
 def _workloads(plan: Plan) -> list[tuple[PlannedDeployment, str, LatencyWorkload]]:
     return [
         (one, f"{one.id}/{workload.name}", workload)
-        for one in plan.deployments
+        for one in _all(plan)
         for workload in one.profile.latency
         if workload.deployment == one.deployment.name
     ]
@@ -113,11 +120,26 @@ def requirement_of(item: pytest.Item) -> str | None:
     return str(marker.args[0])
 
 
-def drop_unplanned(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Remove, and return, the items that no planned deployment stands behind."""
-    dropped = [item for item in items if item.get_closest_marker(_UNPLANNED)]
-    items[:] = [item for item in items if not item.get_closest_marker(_UNPLANNED)]
+def drop(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
+    """Remove, and return, the items with ``marker``."""
+    dropped = [item for item in items if item.get_closest_marker(marker)]
+    items[:] = [item for item in items if not item.get_closest_marker(marker)]
     return dropped
+
+
+def held_back(dropped: list[pytest.Item]) -> list[NotRun]:
+    """The deployments behind dropped items, each once, with the reason."""
+    found: dict[str, NotRun] = {}
+    for item in dropped:
+        planned = planned_of(item)
+        marker = item.get_closest_marker("qwenvl_held_back")
+        if planned is not None and marker is not None:
+            found[planned.id] = NotRun(
+                model=planned.profile.name,
+                deployment=planned.deployment.name,
+                reason=str(marker.args[0]),
+            )
+    return list(found.values())
 
 
 def order(items: list[pytest.Item], plan: Plan, groups: dict[str, str]) -> None:

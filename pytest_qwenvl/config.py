@@ -6,6 +6,7 @@ run reads them and sends the result to its workers as it is.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,11 +88,15 @@ def _check_root(pytest_config: pytest.Config) -> None:
     """
     here = pytest_config.invocation_params.dir
     nearest = next((it for it in map(_settings_in, (here, *here.parents)) if it), None)
-    if nearest is None or pytest_config.inipath == nearest or pytest_config.getoption("inifilename"):
+    if (
+        nearest is None
+        or pytest_config.inipath == nearest
+        or pytest_config.getoption("inifilename")
+    ):
         return
     flags = {option.flag for option in OPTIONS}
     given = [str(argument) for argument in pytest_config.invocation_params.args]
-    for flag, value in zip(given, given[1:], strict=False):
+    for flag, value in itertools.pairwise(given):
         if flag in flags and (here / value).exists():
             raise UsageProblem(
                 f"{flag} {value}: pytest took {value} for the folder to test; write it as "

@@ -16,11 +16,12 @@ from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.report.results import EngineRecord
 
 if TYPE_CHECKING:
-    from pytest_qwenvl.engines.interpreter import Interpreter
-    from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.engines.attached import AttachedServer
     from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.engines.interpreter import Interpreter
+    from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.engines.server import Server
+    from pytest_qwenvl.live import Steps
 
 Kind = Literal["serve", "offline", "lm-eval", "bench", "attached"]
 
@@ -30,7 +31,7 @@ class EngineSession:
 
     Args:
         run_directory: where logs and the engines' working files go.
-        progress: told in a line what a long step is doing.
+        steps: opens a long step, to which progress is told.
     """
 
     def __init__(
@@ -38,13 +39,13 @@ class EngineSession:
         config: Config,
         plan: Plan,
         run_directory: Path,
-        progress: Callable[[str], None],
+        steps: Steps,
         run_id: str,
     ) -> None:
         self.config = config
         self.plan = plan
         self.run_directory = run_directory
-        self.progress = progress
+        self.steps = steps
         self.pool = DevicePool(
             plan.inventory.devices,
             plan.inventory.physical,
@@ -73,7 +74,7 @@ class EngineSession:
         return {name: found for name, found in self.interpreter.versions.items() if found}
 
     def environment(self) -> dict[str, str]:
-        """What every engine process of this run needs, beside its deployment's own settings."""
+        """What every measuring process of this run needs to find its vLLM."""
         if self.plan.inventory.backend != "cpu":
             return {}
         if self._cpu_environment is None:
@@ -87,7 +88,11 @@ class EngineSession:
     @contextlib.contextmanager
     def lease(self, planned: PlannedDeployment) -> Iterator[Lease]:
         """The devices of one deployment; ends the engine on them before it gives them back."""
-        with self.pool.lease(planned.deployment.npus, planned.id, self.progress) as lease:
+        with contextlib.ExitStack() as held:
+            with self.steps(f"{planned.id}: waiting for devices") as step:
+                lease = held.enter_context(
+                    self.pool.lease(planned.deployment.npus, planned.id, step.update)
+                )
             try:
                 yield lease
             finally:
@@ -101,7 +106,8 @@ class EngineSession:
         """
         from pytest_qwenvl.engines.server import start_server
 
-        return self._start("serve", planned, lease, start_server)
+        server: Server = self._start("serve", planned, lease, start_server)
+        return server
 
     def start_offline(self, planned: PlannedDeployment, lease: Lease) -> OfflineLLM:
         """Start an offline ``LLM`` in a child process; ends any other engine on the lease.
@@ -111,7 +117,8 @@ class EngineSession:
         """
         from pytest_qwenvl.engines.offline import start_offline
 
-        return self._start("offline", planned, lease, start_offline)
+        llm: OfflineLLM = self._start("offline", planned, lease, start_offline)
+        return llm
 
     def attach(self, planned: PlannedDeployment) -> AttachedServer:
         """The server behind ``--endpoint``, checked to be ready.
@@ -183,26 +190,22 @@ class EngineSession:
     ) -> Any:
         self.stop()
         began = time.time()
-        environment = self.environment()
-        self.progress(f"{planned.id}: starting")
         try:
-            engine = starter(
-                planned.profile,
-                planned.deployment,
-                interpreter=self.interpreter,
-                weights=planned.weights,
-                backend=self.plan.inventory.backend,
-                devices=lease.devices,
-                mask=self.plan.inventory.mask,
-                run_directory=self.directory_of(planned),
-                progress=lambda text: self.progress(f"{planned.id}: {text}"),
-                extra_environment=environment,
-            )
+            with self.steps(f"{planned.id}: starting") as step:
+                engine = starter(
+                    planned.profile,
+                    planned.deployment,
+                    interpreter=self.interpreter,
+                    weights=planned.weights,
+                    backend=self.plan.inventory.backend,
+                    devices=lease.devices,
+                    mask=self.plan.inventory.mask,
+                    run_directory=self.directory_of(planned),
+                    progress=step.update,
+                )
         except EngineError as problem:
             log = str(problem.log_path or "")
-            self._record(
-                kind, planned, problem.argv, environment, lease.devices, log, "failed", began
-            )
+            self._record(kind, planned, problem.argv, {}, lease.devices, log, "failed", began)
             raise
         launch = engine.launch
         self._record(

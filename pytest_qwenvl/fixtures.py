@@ -83,17 +83,17 @@ def start_server(
     For the one requirement that a server starts at all: there a failure is the product's. Every
     other test takes ``server``, where the same failure is an error of its set-up.
     """
-    running: list[Any] = []
+    running: list[Endpoint] = []
+
+    def begin() -> Endpoint:
+        if npu_lease is None:
+            return engine_session.attach(deployment)
+        return engine_session.start_server(deployment, npu_lease)
 
     def start() -> Endpoint:
         if not running:
-            if npu_lease is None:
-                begin = lambda: engine_session.attach(deployment)  # noqa: E731
-            else:
-                begin = lambda: engine_session.start_server(deployment, npu_lease)  # noqa: E731
             running.append(_start_once(request.config, deployment, begin))
-        engine: Endpoint = running[0]
-        return engine
+        return running[0]
 
     return start
 

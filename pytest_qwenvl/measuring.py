@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +15,9 @@ from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.engines.endpoint import Endpoint
-    from pytest_qwenvl.measure.lm_eval_result import Evaluation
     from pytest_qwenvl.measure.bench_result import LoadResult
+    from pytest_qwenvl.measure.lm_eval_result import Evaluation
+    from pytest_qwenvl.report.progress import StepProgress
 
 # Of prompts, pictures and arrival times: the same load on every run, so that runs compare.
 _SEED = 0
@@ -125,10 +125,10 @@ def _run(
     from pytest_qwenvl.engines.process import run_to_completion
 
     session.record_child(kind, planned, launch, lease, log)
-    session.progress(f"{planned.id}: {kind}")
-    status = run_to_completion(
-        launch, log_path=log, timeout=timeout, on_line=_shower(session, planned, kind)
-    )
+    with session.steps(f"{planned.id}: {kind}") as step:
+        status = run_to_completion(
+            launch, log_path=log, timeout=timeout, on_line=lambda line: _show(line, step)
+        )
     if status != 0:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
         raise MeasurementError(
@@ -137,15 +137,10 @@ def _run(
         )
 
 
-def _shower(
-    session: EngineSession, planned: PlannedDeployment, kind: str
-) -> Callable[[str], None]:
-    def show(line: str) -> None:
-        # Progress bars of both programs: how much is done and what is left.
-        if "it/s]" in line or "s/it]" in line or "%|" in line:
-            session.progress(f"{planned.id}: {kind}: {line.split(chr(13))[-1].strip()}")
-
-    return show
+def _show(line: str, step: StepProgress) -> None:
+    # Both programs draw progress bars: how much is done and what is left.
+    if "%|" in line:
+        step.update(line.split("\r")[-1].strip())
 
 
 def _with_suite(session: EngineSession, environment: dict[str, str]) -> str:

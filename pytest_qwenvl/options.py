@@ -36,6 +36,7 @@ def _choice(option: str, *choices: str) -> Callable[[str], str]:
 
 
 def read_path(text: str) -> Path:
+    """An absolute path from an option's text; a leading ``~`` is the home directory."""
     # Not resolved: following the link that a virtual environment's python is would lose it.
     return Path(text).expanduser().absolute()
 
@@ -83,8 +84,8 @@ OPTIONS: tuple[Option, ...] = (
            "folder with local weights, laid out as ORG/MODEL or MODEL"),
     Option("--engine-python", "qwenvl_engine_python", "engine_python", read_path, "PATH",
            "the interpreter that has vLLM (default: the one that runs pytest)"),
-    Option("--conformance-report", "qwenvl_conformance_report", "report_directory", read_path, "DIR",
-           "write report.json, logs and raw evidence to this folder"),
+    Option("--conformance-report", "qwenvl_conformance_report", "report_directory", read_path,
+           "DIR", "write report.json, logs and raw evidence to this folder"),
     Option("--endpoint", "qwenvl_endpoint", "endpoint", _url, "URL",
            "attach to a running server instead of starting engines; needs one --model"),
     Option("--api-key-env", "qwenvl_api_key_env", "api_key_env", str, "NAME",

@@ -130,7 +130,8 @@ def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     problem = call.excinfo.value
     if isinstance(problem, AssertionError):
-        text = str(problem) or call.excinfo.exconly()
+        # pytest's own rewriting adds how the expression came out; our sentence says it already.
+        text = str(problem).split("\nassert ")[0] or call.excinfo.exconly()
     elif outcome_of(report, call) is Outcome.ERROR and report.when == "call":
         text = call.excinfo.exconly() + f" (at {report.location[0]}:{report.location[1]})"
     else:
@@ -153,14 +154,13 @@ def _log_of(item: pytest.Item) -> str:
 
 def reproduce_line(item: pytest.Item) -> str:
     """The command that runs one test again, with the options of this run."""
-    kept = [
-        argument
-        for argument in item.config.invocation_params.args
-        if str(argument).startswith("--")
-        and str(argument).split("=")[0] in _REPRODUCED
-        and "=" in str(argument)
-    ]
-    return shlex.join(["pytest", *map(str, kept), item.nodeid])
+    given = [str(argument) for argument in item.config.invocation_params.args]
+    kept: list[str] = []
+    for argument, following in zip(given, [*given[1:], ""], strict=True):
+        flag, has_value, _ = argument.partition("=")
+        if flag in _REPRODUCED:
+            kept.append(argument if has_value else f"{flag}={following}")
+    return shlex.join(["pytest", *kept, item.nodeid])
 
 
 _REPRODUCED = {

@@ -37,15 +37,16 @@ class Plan:
         npus: most devices the run holds at once.
         deployments: in the order in which they run: per model offline before serve, so that a
             served answer can be compared with an offline one; dearest model first.
-        not_run: what was left out; ``held_back`` names the part of it that the run was asked
-            for, which keeps its verdict from being CONFORMANT.
+        not_run: models that were left out, and why.
+        held_back: deployments that the run was asked for and cannot execute, and why. Where its
+            selection would have covered one, it keeps the verdict from being CONFORMANT.
     """
 
     inventory: Inventory
     npus: int
     deployments: tuple[PlannedDeployment, ...]
     not_run: tuple[NotRun, ...] = ()
-    held_back: tuple[NotRun, ...] = ()
+    held_back: tuple[tuple[PlannedDeployment, str], ...] = ()
     endpoint: str | None = None
     profiles: tuple[ModelProfile, ...] = field(default=())
 
@@ -67,21 +68,20 @@ def make_plan(
         return _attached(config, profiles, inventory, npus)
     chosen, not_run = _choose(config, profiles, inventory, find)
     planned: list[PlannedDeployment] = []
-    held_back: list[NotRun] = []
+    held_back: list[tuple[PlannedDeployment, str]] = []
     for profile, weights in chosen:
         for deployment in profile.deployments:
+            one = PlannedDeployment(profile, deployment, weights)
             if deployment.npus > npus:
                 reason = f"needs {deployment.npus} NPUs; this run may hold {npus} (--npus)"
-                held_back.append(
-                    NotRun(model=profile.name, deployment=deployment.name, reason=reason)
-                )
+                held_back.append((one, reason))
             else:
-                planned.append(PlannedDeployment(profile, deployment, weights))
+                planned.append(one)
     return Plan(
         inventory=inventory,
         npus=npus,
         deployments=tuple(_in_order(planned)),
-        not_run=(*not_run, *held_back),
+        not_run=tuple(not_run),
         held_back=tuple(held_back),
         profiles=tuple(profile for profile, _ in chosen),
     )
@@ -169,12 +169,9 @@ def _attached(
     if not served:
         raise UsageProblem(f"--model {profile.name}: has no served deployment to hold it to")
     deployment = min(served, key=lambda it: it.npus)
-    left_out = [
-        NotRun(
-            model=profile.name,
-            deployment=it.name,
-            reason="cannot be decided on an attached server (--endpoint)",
-        )
+    reason = "cannot be decided on an attached server (--endpoint)"
+    held_back = [
+        (PlannedDeployment(profile, it, None), reason)
         for it in profile.deployments
         if it is not deployment
     ]
@@ -182,8 +179,7 @@ def _attached(
         inventory=inventory,
         npus=npus,
         deployments=(PlannedDeployment(profile, deployment, None),),
-        not_run=tuple(left_out),
-        held_back=tuple(left_out),
+        held_back=tuple(held_back),
         endpoint=config.endpoint,
         profiles=(profile,),
     )

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_qwenvl.recording import Recording
 
-_RECORDING = pytest.StashKey["Recording"]()
+_RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
 
 _MARKERS = (
     "requirement(id): the requirement of the catalogue that this test decides",
@@ -30,6 +30,7 @@ _MARKERS = (
     "robustness: bad input and overload",
     "security: what a server must refuse",
     "qwenvl_unplanned: set by the plugin on a test without a deployment",
+    "qwenvl_held_back(reason): set by the plugin on a test of a deployment that cannot be run",
 )
 
 
@@ -66,6 +67,15 @@ class XdistHooks:
 
         node.workerinput[WORKER_INPUT] = worker_input(node.config)
 
+    @pytest.hookimpl
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take what a worker had not sent with a report of a test."""
+        from pytest_qwenvl.recording import current
+
+        recording = current()
+        if recording is not None:
+            recording.take_rest(getattr(node, "workeroutput", {}))
+
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Name backend and devices in the first lines of output."""
@@ -94,8 +104,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     plan_of(config)
     if config.option.collectonly:
         return
+    from pytest_qwenvl.live import keep_output
     from pytest_qwenvl.recording import begin_recording
 
+    keep_output(config)
     config.stash[_RECORDING] = begin_recording(config)
 
 
@@ -114,16 +126,21 @@ def pytest_collection_modifyitems(
 ) -> Generator[None, None, None]:
     """Drop what no deployment stands behind, check requirements, order and group the rest."""
     from pytest_qwenvl import collection
+    from pytest_qwenvl.recording import keep_held_back
     from pytest_qwenvl.run import catalogue_of, plan_of
 
-    dropped = collection.drop_unplanned(items)
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
+    collection.drop(items, "qwenvl_unplanned")
     deciding = [item for item in items if collection.requirement_of(item)]
+    if not deciding and not any(collection.planned_of(item) for item in items):
+        return (yield)
     if any(collection.planned_of(item) for item in items):
         # Before -m and -k narrow it down, and before xdist reads the groups.
         collection.group_for_xdist(items)
     result = yield
+    dropped = collection.drop(items, "qwenvl_held_back")
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        keep_held_back(config, collection.held_back(dropped))
     if deciding:
         catalogue = catalogue_of(config)
         groups = {}
@@ -145,6 +162,15 @@ def config_path(config: pytest.Config) -> str:
     from pytest_qwenvl.run import config_of
 
     return str(config_of(config).catalogue)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Without workers, what the run claims is known here, before anything is started."""
+    from pytest_qwenvl.recording import current, state_of
+
+    recording = current()
+    if recording is not None and session.items:
+        recording.take_carried(state_of(session.config, session.items))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -199,11 +225,14 @@ def pytest_keyboard_interrupt() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End every engine of this process; on the controller, judge and write the report."""
-    from pytest_qwenvl.run import existing_engine_session
+    from pytest_qwenvl.recording import send_rest
+    from pytest_qwenvl.run import existing_engine_session, is_worker
 
     engines = existing_engine_session(session.config)
     if engines is not None:
         engines.stop()
+    if is_worker(session.config):
+        send_rest(session.config, session.items)
     recording = session.config.stash.get(_RECORDING, None)
     if recording is not None:
         recording.finish(int(exitstatus))

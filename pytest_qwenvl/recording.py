@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -15,11 +16,13 @@ from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
 from pytest_qwenvl.report.environment import host_facts
+from pytest_qwenvl.report.evidence import Redactor
 from pytest_qwenvl.report.junit import properties_of
 from pytest_qwenvl.report.recorder import RunRecorder
-from pytest_qwenvl.report.results import EngineRecord, Outcome, Requirement, Result, RunRecord
+from pytest_qwenvl.report.results import EngineRecord, NotRun, Outcome, Result, RunRecord
 from pytest_qwenvl.report.terminal import failure_text, write_summary
 from pytest_qwenvl.run import (
+    WORKER_INPUT,
     catalogue_of,
     config_of,
     engine_session_of,
@@ -29,33 +32,46 @@ from pytest_qwenvl.run import (
 )
 
 _CLAIMS_SENT = pytest.StashKey[bool]()
+_HELD_BACK = pytest.StashKey[list[NotRun]]()
 _CURRENT: list[Recording] = []
 
 
 class Recording:
     """The controller's side: takes reports, keeps the run's record, shows the verdict."""
 
-    def __init__(self, recorder: RunRecorder, requirements: dict[str, Requirement]) -> None:
+    def __init__(self, recorder: RunRecorder) -> None:
         self.recorder = recorder
-        self._requirements = requirements
+        self._held_back: list[NotRun] = []
         self._finished: RunRecord | None = None
 
     def take(self, report: pytest.TestReport) -> None:
         """Add what a report carries: claims once a worker, engines, a result."""
         carried: dict[str, Any] = getattr(report, "qwenvl", {})
-        if "claims" in carried:
-            self.recorder.plan([tuple(claim) for claim in carried["claims"]])
-        for engine in carried.get("engines", []):
-            record = EngineRecord.model_validate(engine)
-            self.recorder.add_engine(record)
-            if record.versions:
-                self.recorder.update(versions=dict(record.versions))
+        self.take_carried(carried)
         if "result" in carried:
             result = Result.model_validate(carried["result"])
             node: Any = getattr(report, "node", None)
             if node is not None:
                 result = result.model_copy(update={"worker": node.gateway.id})
             self.recorder.add_result(result)
+
+    def take_rest(self, worker_output: dict[str, Any]) -> None:
+        """Add what a worker sent when it ended."""
+        self.take_carried(json.loads(worker_output.get(WORKER_INPUT, "{}")))
+
+    def take_carried(self, carried: dict[str, Any]) -> None:
+        """Add claims, deployments held back, and engines."""
+        if "claims" in carried:
+            self.recorder.plan([tuple(claim) for claim in carried["claims"]])
+        for entry in map(NotRun.model_validate, carried.get("held_back", [])):
+            if entry not in self._held_back:
+                self._held_back.append(entry)
+                self.recorder.add_not_run(entry)
+        for engine in carried.get("engines", []):
+            record = EngineRecord.model_validate(engine)
+            self.recorder.add_engine(record)
+            if record.versions:
+                self.recorder.update(versions=dict(record.versions))
 
     def finish(self, exit_status: int) -> None:
         """Judge the run and write the last report."""
@@ -94,7 +110,6 @@ def begin_recording(config: pytest.Config) -> Recording:
         versions: dict[str, str] = {}
         if plan.endpoint is None:
             versions = engine_session_of(config).versions()
-        secret = os.environ.get(asked.api_key_env or "", "")
         recorder = RunRecorder(
             RunRecord(
                 suite_version=__version__,
@@ -112,12 +127,12 @@ def begin_recording(config: pytest.Config) -> Recording:
                 not_run=list(plan.not_run),
             ),
             asked.report_directory,
-            secrets=[secret] if secret else [],
+            secrets=secrets_of(config),
             warn=lambda line: print(f"\n{line}", file=sys.stderr),  # noqa: T201
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
-    recording = Recording(recorder, {it.id: it for it in catalogue.requirements})
+    recording = Recording(recorder)
     _CURRENT.append(recording)
     return recording
 
@@ -144,18 +159,13 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
     """Put on a report what the controller is to know; all of it is plain JSON."""
     if report.when == "setup":
         item.stash[SETUP_SECONDS] = call.duration
-    carried: dict[str, Any] = {}
     config = item.config
-    if not config.stash.get(_CLAIMS_SENT, False):
-        config.stash[_CLAIMS_SENT] = True
-        carried["claims"] = claims_of(item.session.items)
-    engines = existing_engine_session(config)
-    if engines is not None and engines.records:
-        carried["engines"] = [record.model_dump(mode="json") for record in engines.records]
-        engines.records.clear()
+    carried = state_of(config, item.session.items)
     if requirement_of(item) is not None:
         result = result_of(item, report, call, catalogue_of(config))
         if result is not None:
+            # Before anything leaves this process: JUnit and the screen show it too.
+            result = Redactor(secrets_of(config)).result(result)
             carried["result"] = result.model_dump(mode="json")
             carried["outcome"] = result.outcome.value
             report.user_properties += properties_of(result)
@@ -167,6 +177,49 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
                     report.longrepr = failure_text(result, requirement)
     if carried:
         report.qwenvl = carried  # type: ignore[attr-defined]
+
+
+def state_of(config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
+    """What the controller is to know beside results, as JSON values; each thing once."""
+    carried: dict[str, Any] = {}
+    if not config.stash.get(_CLAIMS_SENT, False):
+        config.stash[_CLAIMS_SENT] = True
+        carried["claims"] = claims_of(items)
+        carried["held_back"] = [it.model_dump() for it in config.stash.get(_HELD_BACK, [])]
+    engines = existing_engine_session(config)
+    if engines is not None and engines.records:
+        carried["engines"] = [record.model_dump(mode="json") for record in engines.records]
+        engines.records.clear()
+    return carried
+
+
+def keep_held_back(config: pytest.Config, entries: list[NotRun]) -> None:
+    """Remember the deployments that the selection covers and the run cannot execute."""
+    config.stash[_HELD_BACK] = entries
+    recording = current()
+    if recording is not None:
+        recording.take_carried({"held_back": [it.model_dump() for it in entries]})
+
+
+def send_rest(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a worker that ends: hand over what went with no report."""
+    config.workeroutput[WORKER_INPUT] = json.dumps(  # type: ignore[attr-defined]
+        state_of(config, items)
+    )
+
+
+def secrets_of(config: pytest.Config) -> list[str]:
+    """Values that no report may show.
+
+    Raises:
+        pytest.UsageError: ``--api-key-env`` names a variable that is not set.
+    """
+    name = config_of(config).api_key_env
+    if name is None:
+        return []
+    if not os.environ.get(name):
+        raise pytest.UsageError(f"--api-key-env {name}: no such variable in the environment")
+    return [os.environ[name]]
 
 
 def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from pytest_qwenvl.config import Config, read_config
 from pytest_qwenvl.devices.inventory import take_inventory
 from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.live import steps_of
 from pytest_qwenvl.planning import Plan, make_plan
 from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.weights import find_weights
@@ -113,13 +113,15 @@ def catalogue_of(config: pytest.Config) -> Catalogue:
     return config.stash[_CATALOGUE]
 
 
-def engine_session_of(
-    config: pytest.Config, progress: Callable[[str], None] = lambda _: None
-) -> EngineSession:
-    """The engines of this process; ``progress`` counts on the first call only."""
+def engine_session_of(config: pytest.Config) -> EngineSession:
+    """The engines of this process."""
     if _SESSION not in config.stash:
         config.stash[_SESSION] = EngineSession(
-            config_of(config), plan_of(config), _run_directory(config), progress, run_id_of(config)
+            config_of(config),
+            plan_of(config),
+            _run_directory(config),
+            steps_of(config),
+            run_id_of(config),
         )
     return config.stash[_SESSION]
 

@@ -275,13 +275,12 @@ def percentile_interval(
     _check_share("confidence", confidence)
     ordered = sorted(values)
     n, share, tail = len(ordered), percentile / 100, (1 - confidence) / 2
-    # Rank r (from 1) lies above the percentile with P(X <= r - 1), below it with P(X >= r).
-    rank = int(binom.ppf(tail, n, share))
-    while rank >= 1 and probability_at_most(rank - 1, n, share) > tail:
-        rank -= 1
-    low = ordered[rank - 1] if rank >= 1 else None
-    rank = max(int(binom.ppf(1 - tail, n, share)), 1)
-    while rank <= n and probability_at_least(rank, n, share) > tail:
-        rank += 1
-    high = ordered[rank - 1] if rank <= n else None
-    return PercentileInterval(estimate=estimate, low=low, high=high)
+    # Value number r (from 1) lies above the percentile with P(X <= r - 1), which is below the tail
+    # up to r = ppf(tail), and below it with P(X >= r), which is so from r = ppf(1 - tail) + 1 on.
+    low = int(binom.ppf(tail, n, share))
+    high = int(binom.ppf(1 - tail, n, share)) + 1
+    return PercentileInterval(
+        estimate=estimate,
+        low=ordered[low - 1] if low >= 1 else None,
+        high=ordered[high - 1] if high <= n else None,
+    )
