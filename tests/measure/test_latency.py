@@ -117,6 +117,8 @@ INVALID: dict[str, tuple[Edit, str]] = {
     "another p99": (lambda data: data.update(p99_ttft_ms=1.0), "p99_ttft_ms is reported"),
     "another mean": (lambda data: data.update(mean_tpot_ms=1.0), "mean_tpot_ms is reported"),
     "another median": (lambda data: data.update(median_e2el_ms=1.0), "median_e2el_ms"),
+    "a longer p99 than the rows": (lambda data: data.update(
+        p99_e2el_ms=data["p99_e2el_ms"] + 1), "p99_e2el_ms is reported"),
     "faster rows": (lambda data: data["ttfts"].__setitem__(8, 0.001), "p99_ttft_ms"),
     "slower gaps": (lambda data: data["itls"][0].__setitem__(0, 5.0), "mean_itl_ms"),
 }  # fmt: skip

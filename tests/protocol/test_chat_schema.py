@@ -140,6 +140,7 @@ CORRUPTIONS: dict[str, tuple[Edit, str, str]] = {
     "no usage": (drop("usage"), "usage", "error"),
     "null usage": (put(None, "usage"), "usage", "error"),
     "usage does not add up": (put(33, "usage", "total_tokens"), "usage.total_tokens", "error"),
+    "usage above its sum": (put(35, "usage", "total_tokens"), "usage.total_tokens", "error"),
     "negative completion": (put(-12, "usage", "completion_tokens"),
                             "usage.completion_tokens", "error"),
     "null completion": (put(None, "usage", "completion_tokens"),

@@ -21,7 +21,7 @@ why = "for a test"
 
 
 def test_versions_bound_a_deviation() -> None:
-    each = Deviation("chat.completion", "x", "extra", "0.11.0", "0.22.99", "for a test")
+    each = Deviation("chat.completion", "x", "extra", "0.11.0", "0.22.1", "for a test")
     versions = ["0.10.2", "0.11.0rc3", "0.11.0", "0.22.1.post1", "0.23.0", "0.32.0+cpu", ""]
     assert [version for version in versions if each.holds_for(version)] == [
         "0.11.0rc3", "0.11.0", "0.22.1.post1", "",
