@@ -89,6 +89,7 @@ def test_equals_plain_answer(
             expected, seen = plain["usage"][count], getattr(reading.usage, count)
             assert seen == expected, f"{item.id}: {count}: expected {expected}, seen {seen}"
         written = plain["usage"]["completion_tokens"]
-        assert written < 8 or reading.chunks > 3, (
+        # Role, finish_reason and usage may each have a chunk of their own.
+        assert written < 8 or reading.chunks > 4, (
             f"{item.id}: expected {written} tokens in several pieces, seen {reading.chunks} chunks"
         )
