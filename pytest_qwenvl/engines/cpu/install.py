@@ -62,13 +62,21 @@ def install() -> Path:
     Raises:
         UsageProblem: the folder cannot be written, or pip failed; with what pip said last.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     folder = environment_folder()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        lock = FileLock(folder.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _say(f"another process is building {folder}; waiting for it")
+            lock.acquire()
+        try:
             return installed_interpreter() or _build(folder)
+        finally:
+            lock.release()
     except OSError as error:
         raise UsageProblem(
             f"cannot write the engine environment {folder}: {error}; choose another folder with "
@@ -82,7 +90,8 @@ def _build(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(folder)])
     python = folder / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--progress-bar", "off", "--requirement"]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+    pip += ["--progress-bar", "off", "--requirement"]
     said = _run([*pip, str(REQUIREMENTS)], may_fail=True)
     if said is not None:
         if "torch==" not in said:
