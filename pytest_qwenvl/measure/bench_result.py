@@ -42,6 +42,11 @@ class RequestRow:
     error: str
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it got a first token and no error."""
+        return self.ttft > 0 and not self.error
+
+    @property
     def e2el(self) -> float:
         """Seconds from sending to the last token; the trailing usage chunk is no token."""
         return self.ttft + math.fsum(self.itls)
@@ -193,7 +198,7 @@ def read_bench(path: Path) -> LoadResult:
             starts, ttfts, itls, inputs, outputs, errors, strict=True
         )
     )
-    timed = sum(row.ttft > 0 and not row.error for row in rows)
+    timed = sum(row.succeeded for row in rows)
     if timed < completed:
         raise MeasurementError(
             f"{path}: {completed} requests count as completed, but only {timed} have a time to "

@@ -105,12 +105,7 @@ _REPORTED = re.compile(r"(?P<what>mean|median|p(?P<percentile>[\d.]+))_(?P<metri
 
 def _inconsistencies(load: LoadResult) -> list[str]:
     """Where the client's own numbers cannot come from its rows."""
-    values: dict[str, list[float]] = {
-        "ttft": load.values_ms("ttft"),
-        "itl": load.values_ms("itl"),
-        "e2el": load.values_ms("e2el"),
-        "tpot": [row.tpot * 1000 for row in load.rows if row.tpot is not None],
-    }
+    values = _values_of_successes(load)
     reasons = []
     for key, reported in load.reported.items():
         match = _REPORTED.fullmatch(key)
@@ -228,18 +223,23 @@ def _what_it_takes(
 
 
 def summary_ms(load: LoadResult) -> Mapping[str, Mapping[str, float]]:
-    """Percentiles of every metric in milliseconds, from the rows; for the report."""
-    metrics: tuple[LatencyMetric, ...] = ("ttft", "tpot", "itl", "e2el")
-    summary: dict[str, dict[str, float]] = {}
-    for metric in metrics:
-        values = (
-            [row.tpot * 1000 for row in load.rows if row.tpot is not None]
-            if metric == "tpot"
-            else load.values_ms(metric)
-        )
-        if values:
-            summary[metric] = {
-                f"p{percentile:g}": percentile_of(values, percentile)
-                for percentile in REPORTED_PERCENTILES
-            }
-    return summary
+    """Percentiles of every metric in milliseconds over the successes; reported, never judged."""
+    return {
+        metric: {
+            f"p{percentile:g}": percentile_of(sample, percentile)
+            for percentile in REPORTED_PERCENTILES
+        }
+        for metric, sample in _values_of_successes(load).items()
+        if sample
+    }
+
+
+def _values_of_successes(load: LoadResult) -> dict[str, list[float]]:
+    # A failed request has a time of 0, which would make a failing server look quick.
+    rows = [row for row in load.rows if row.succeeded]
+    return {
+        "ttft": [row.ttft * 1000 for row in rows],
+        "tpot": [row.tpot * 1000 for row in rows if row.tpot is not None],
+        "itl": [gap * 1000 for row in rows for gap in row.itls],
+        "e2el": [row.e2el * 1000 for row in rows],
+    }

@@ -217,7 +217,7 @@ def sample_to_decide(over: int, n: int, percentile: float, confidence: float) ->
         return None
     needed = n
     while True:
-        expected_over = math.ceil(over / n * needed)
+        expected_over = -(-over * needed // n)  # rounded up
         if probability_at_most(expected_over, needed, _allowed(percentile)) <= 1 - confidence:
             return needed
         needed = max(needed + 1, math.ceil(needed * 1.02))

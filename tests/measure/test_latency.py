@@ -137,6 +137,25 @@ def test_an_invalid_load_is_neither_pass_nor_fail(name: str, tmp_path: Path) -> 
             assert reason in judgement.sentence
 
 
+def test_failed_requests_make_nothing_look_quick(tmp_path: Path) -> None:
+    whole = summary_ms(read_bench(TEXT))
+
+    def fail_most(data: Any) -> None:
+        data.update(completed=3, failed=9)
+        for index in range(9):
+            data["ttfts"][index], data["itls"][index], data["errors"][index] = 0.0, [], "gone"
+        for key in [key for key in data if key.endswith("_ms")]:
+            del data[key]
+
+    load = read_bench(edited(tmp_path, fail_most))
+    rows = load.rows[9:]
+    assert summary_ms(load)["ttft"]["p50"] == pytest.approx(sorted(r.ttft for r in rows)[1] * 1000)
+    assert summary_ms(load)["ttft"]["p50"] > whole["ttft"]["p50"] / 2
+    reasons = check_validity(load, workload())
+    assert not any("is reported" in each for each in reasons)
+    assert any("9 requests failed" in each for each in reasons)
+
+
 def test_another_number_of_requests_is_invalid() -> None:
     reasons = check_validity(read_bench(TEXT), workload(num_prompts=20))
     assert any("20 requests were to be sent" in each for each in reasons)
