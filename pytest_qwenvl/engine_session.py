@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -252,13 +254,20 @@ class EngineSession:
 
 
 def find_interpreter(config: Config) -> Interpreter:
-    """The interpreter engines run in: ``--engine-python``, else the one that runs pytest.
+    """The interpreter engines run in.
+
+    ``--engine-python``; else the one that runs pytest, if it has vLLM; else that of the shared
+    engine environment, if it was built.
 
     Raises:
         UsageProblem: it is no Python, or has no vLLM; with what to install or to attach.
     """
-    import sys
-
+    from pytest_qwenvl.engines.cpu.install import installed_interpreter
     from pytest_qwenvl.engines.interpreter import probe
 
-    return probe(config.engine_python or Path(sys.executable))
+    own = Path(sys.executable)
+    if config.engine_python is not None:
+        return probe(config.engine_python)
+    if importlib.util.find_spec("vllm") is not None:
+        return probe(own)
+    return probe(installed_interpreter() or own)

