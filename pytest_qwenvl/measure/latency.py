@@ -47,17 +47,20 @@ _METRIC_NAMES: dict[LatencyMetric, str] = {
 
 def check_validity(load: LoadResult, workload: LatencyWorkload) -> list[str]:
     """Reasons for which the load says nothing about latency; empty when it is valid."""
+    return [
+        *unanswered(load, workload),
+        *_count_reasons(load, workload),
+        *_rate_reasons(load, workload),
+        *_inconsistencies(load),
+    ]
+
+
+def unanswered(load: LoadResult, workload: LatencyWorkload) -> list[str]:
+    """What the server did not do: requests that failed, broke off, or got another length."""
     reasons = []
-    if load.num_prompts != workload.num_prompts or len(load.rows) != workload.num_prompts:
-        reasons.append(
-            f"{workload.num_prompts} requests were to be sent; the result is of "
-            f"{load.num_prompts} with {len(load.rows)} rows"
-        )
     if load.completed != workload.num_prompts:
         reasons.append(f"{load.completed} of {workload.num_prompts} requests completed")
-    if load.failed is None:
-        reasons.append("the client does not count failed requests; use a newer vLLM")
-    elif load.failed:
+    if load.failed:
         reasons.append(f"{load.failed} requests failed")
     errors = [(index, row.error) for index, row in enumerate(load.rows) if row.error]
     if errors:
@@ -71,8 +74,18 @@ def check_validity(load: LoadResult, workload: LatencyWorkload) -> list[str]:
             f"{len(wrong)} answers are not the {workload.output_tokens} tokens asked for "
             f"({min(wrong)} to {max(wrong)}): a stream broke off, or ignore_eos is not obeyed"
         )
-    reasons += _rate_reasons(load, workload)
-    reasons += _inconsistencies(load)
+    return reasons
+
+
+def _count_reasons(load: LoadResult, workload: LatencyWorkload) -> list[str]:
+    reasons = []
+    if load.num_prompts != workload.num_prompts or len(load.rows) != workload.num_prompts:
+        reasons.append(
+            f"{workload.num_prompts} requests were to be sent; the result is of "
+            f"{load.num_prompts} with {len(load.rows)} rows"
+        )
+    if load.failed is None:
+        reasons.append("the client does not count failed requests; use a newer vLLM")
     return reasons
 
 
