@@ -156,17 +156,33 @@ class EngineSession:
         """Whether the running engine is that of ``planned``."""
         return self._running is not None and self._running[0] is planned
 
-    def record_child(
+    @contextlib.contextmanager
+    def recorded(
         self,
         kind: Kind,
         planned: PlannedDeployment,
         launch: Launch,
         lease: Lease | None,
         log: Path,
-    ) -> None:
-        """Note a measuring process (lm-eval, bench) in the report."""
-        devices = lease.devices if lease else ()
-        self._record(kind, planned, launch.argv, launch.environment, devices, str(log), "stopped")
+    ) -> Iterator[None]:
+        """Note a measuring process (lm-eval, bench) in the report: runs in a ``with`` block."""
+        began = time.time()
+        outcome = "failed"
+        try:
+            yield
+            outcome = "stopped"
+        finally:
+            self._record(
+                kind,
+                planned,
+                launch.argv,
+                launch.environment,
+                lease.devices if lease else (),
+                str(log),
+                outcome,
+                began,
+                seconds=time.time() - began,
+            )
 
     def child_environment(self, planned: PlannedDeployment, lease: Lease) -> dict[str, str]:
         """The environment of a measuring process that loads the model on the leased devices."""
@@ -235,6 +251,7 @@ class EngineSession:
         outcome: str,
         started: float | None = None,
         ready: float | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.records.append(
             EngineRecord(
@@ -248,6 +265,7 @@ class EngineSession:
                 log=log,
                 started=started or time.time(),
                 ready=ready,
+                seconds=seconds,
                 outcome=outcome,
             )
         )

@@ -124,17 +124,19 @@ def _run(
 ) -> None:
     from pytest_qwenvl.engines.process import run_to_completion
 
-    session.record_child(kind, planned, launch, lease, log)
-    with session.steps(f"{planned.id}: {kind}") as step:
+    with (
+        session.recorded(kind, planned, launch, lease, log),
+        session.steps(f"{planned.id}: {kind}") as step,
+    ):
         status = run_to_completion(
             launch, log_path=log, timeout=timeout, on_line=lambda line: _show(line, step)
         )
-    if status != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
-        raise MeasurementError(
-            f"{kind} exited with status {status}: {launch.shell_line()}\nlast lines of {log}:\n"
-            f"{tail}"
-        )
+        if status != 0:
+            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
+            raise MeasurementError(
+                f"{kind} exited with status {status}: {launch.shell_line()}\n"
+                f"last lines of {log}:\n{tail}"
+            )
 
 
 def _show(line: str, step: StepProgress) -> None:

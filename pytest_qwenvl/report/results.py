@@ -85,6 +85,7 @@ class EngineRecord(Record):
         argv, environment: the exact command; the environment holds only what the suite set.
         devices: indices of the leased devices.
         ready: seconds from start to ready; None when it never was.
+        seconds: how long a measuring process ran; None for an engine.
         outcome: ``ready``, ``failed`` or ``stopped``.
     """
 
@@ -98,6 +99,7 @@ class EngineRecord(Record):
     log: str = ""
     started: float = 0.0
     ready: float | None = None
+    seconds: float | None = None
     outcome: str = ""
 
 
