@@ -55,9 +55,11 @@ def run_lm_eval(
     if floor.task_data is not None:
         assert include_path is not None
         data = _empty(directory / "task")
+        # What the datasets library caches belongs to this run, not to the user's home.
+        environment["HF_DATASETS_CACHE"] = str(directory / "datasets")
+        script = str(include_path / floor.task_data)
         build = Launch(
-            (str(interpreter.path), str(include_path / floor.task_data), str(data), profile.family),
-            {**environment, "PYTHONPATH": _with_suite(session, environment)},
+            (str(interpreter.path), script, str(data), "--family", profile.family), environment
         )
         _run(session, "lm-eval", planned, build, lease, directory / "task.log", 300.0)
         include_path = data
@@ -143,16 +145,6 @@ def _show(line: str, step: StepProgress) -> None:
     # Both programs draw progress bars: how much is done and what is left.
     if "%|" in line:
         step.update(line.split("\r")[-1].strip())
-
-
-def _with_suite(session: EngineSession, environment: dict[str, str]) -> str:
-    """A PYTHONPATH on which the suite's material can be imported too."""
-    import os
-
-    suite = session.config.suite
-    before = environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    parts = [before] if before else []
-    return os.pathsep.join([str(suite.parent), *parts] if suite else parts)
 
 
 def _empty(directory: Path) -> Path:

@@ -1,0 +1,1 @@
+"""The figures the project promises, each measured and printed by one command."""
