@@ -23,7 +23,8 @@ _E = TypeVar("_E", bound=EngineError)
 ImageLoading = Literal["auto", "qwen_vl_utils", "plain"]
 _WORKER = Path(__file__).with_name("offline_worker.py")
 _LOOK_INTERVAL = 0.1  # seconds between looks at the log while the model loads
-_EXIT_NOTICE = 5.0  # seconds from the end of the conversation to the exit of the process
+_DEATH_NOTICE = 5.0  # seconds from the end of its socket to the exit of a dying process
+_SHUTDOWN = 15.0  # seconds for the engine to end by itself when it is no longer needed
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class OfflineLLM:
         """End the engine and everything it started; returns when nothing of it is left."""
         # Without its other end the program ends by itself; SIGTERM would interrupt that.
         self._hang_up()
-        self.process.wait_exit(_EXIT_NOTICE)
+        self.process.wait_exit(_SHUTDOWN)
         self.process.stop(grace=5.0)
 
     def _hang_up(self) -> None:
@@ -173,7 +174,7 @@ class OfflineLLM:
         self.process.stop(grace)
 
     def _death(self) -> EngineDiedError:
-        status = self.process.wait_exit(_EXIT_NOTICE)
+        status = self.process.wait_exit(_DEATH_NOTICE)
         if status is None:
             self._end(grace=2.0)
             return self._error(EngineDiedError, "closed its socket and was ended")

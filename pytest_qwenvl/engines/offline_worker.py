@@ -186,4 +186,8 @@ def main(descriptor: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    _status = main(int(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The engine is shut down; taking torch apart piece by piece would cost seconds for nothing.
+    os._exit(_status)

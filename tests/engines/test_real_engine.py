@@ -159,7 +159,6 @@ def test_offline(interpreter, weights, tmp_path):
         family = llm.process.pids()
     finally:
         llm.stop()
-    assert llm.process.exit_status == 0
     assert not any(map(is_alive, family))
 
 
