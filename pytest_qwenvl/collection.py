@@ -1,4 +1,4 @@
-"""From a plan to pytest items: parametrise by deployment, order the work, group it for xdist."""
+"""From a plan to pytest items: parametrise by deployment, order the work."""
 
 from __future__ import annotations
 
@@ -158,15 +158,3 @@ def order(items: list[pytest.Item], plan: Plan, groups: dict[str, str]) -> None:
         return where, item.get_closest_marker("last") is not None, rank
 
     items.sort(key=key)
-
-
-def group_for_xdist(items: list[pytest.Item]) -> None:
-    """Keep the tests of one model on one worker, so that each of its engines starts once.
-
-    A model's deployments share a worker because its served answers are compared with its
-    offline ones.
-    """
-    for item in items:
-        planned = planned_of(item)
-        if planned is not None:
-            item.add_marker(pytest.mark.xdist_group(planned.profile.name))

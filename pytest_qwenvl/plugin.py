@@ -51,9 +51,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "qwenvl-fixtures")
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(XdistHooks(), "qwenvl-xdist")
-        # -n without --dist: deployments go to workers whole, never test by test.
-        if getattr(config.option, "numprocesses", None) and config.option.dist == "load":
-            config.option.dist = "loadgroup"
     config_of(config)
 
 
@@ -66,6 +63,17 @@ class XdistHooks:
         from pytest_qwenvl.run import WORKER_INPUT, worker_input
 
         node.workerinput[WORKER_INPUT] = worker_input(node.config)
+
+    @pytest.hookimpl
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give models to workers whole, unless another way was asked for with ``--dist``."""
+        from pytest_qwenvl.run import plan_of, wants_suite
+
+        if config.option.dist not in {"load", "loadgroup"} or not wants_suite(config):
+            return None
+        from pytest_qwenvl.scheduling import model_scheduling
+
+        return model_scheduling(config, log, plan_of(config))
 
     @pytest.hookimpl
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -133,9 +141,6 @@ def pytest_collection_modifyitems(
     deciding = [item for item in items if collection.requirement_of(item)]
     if not deciding and not any(collection.planned_of(item) for item in items):
         return (yield)
-    if any(collection.planned_of(item) for item in items):
-        # Before -m and -k narrow it down, and before xdist reads the groups.
-        collection.group_for_xdist(items)
     result = yield
     dropped = collection.drop(items, "qwenvl_held_back")
     if dropped:
