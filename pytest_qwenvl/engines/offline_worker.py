@@ -140,11 +140,9 @@ class Worker:
         else:
             from qwen_vl_utils import process_vision_info
 
-            images, _, options = process_vision_info(
+            images, _, _ = process_vision_info(
                 messages, image_patch_size=self._patch_size, return_video_kwargs=True
             )
-            if images:
-                inputs["mm_processor_kwargs"] = options
         if images:
             inputs["multi_modal_data"] = {"image": images}
         return inputs

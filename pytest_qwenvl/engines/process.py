@@ -21,12 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_qwenvl.engines.command import Launch
+from pytest_qwenvl.engines.process_tree import KILL_TIMEOUT, TOKEN, alive, kill_all
 from pytest_qwenvl.errors import EngineError, EngineStartError, MeasurementError
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
-_TOKEN = "QWENVL_ENGINE_TOKEN"
 _START_TIMEOUT = 60.0  # seconds for the guardian to say that the program was started
-_KILL_TIMEOUT = 60.0  # seconds after the grace, for the kernel to end what SIGKILL hit
 _TAIL_BYTES = 1 << 18
 _FOLLOW_INTERVAL = 0.1  # seconds between looks at the log while waiting
 
@@ -107,7 +106,7 @@ class EngineProcess:
         ).start()
         order = {
             "argv": list(launch.argv),
-            "environment": {**os.environ, **launch.environment, _TOKEN: token},
+            "environment": {**os.environ, **launch.environment, TOKEN: token},
             "directory": str(working_directory),
             "log": str(log_path),
             "descriptors": list(descriptors),
@@ -146,7 +145,7 @@ class EngineProcess:
 
     def pids(self) -> list[int]:
         """Ids of every process of this program that is alive, its guardian left out."""
-        return _alive(self._guardian.pid, self.pid, self._token)
+        return alive(self._guardian.pid, self.pid, self._token)
 
     def stop(self, grace: float = 15.0) -> int | None:
         """End the program and everything it started; returns when nothing of it is left.
@@ -160,11 +159,11 @@ class EngineProcess:
         if not self._gone.is_set():
             with contextlib.suppress(OSError):
                 self._say({"stop": grace})
-            if not self._gone.wait(grace + _KILL_TIMEOUT):
+            if not self._gone.wait(grace + KILL_TIMEOUT):
                 left = self.pids()
                 raise EngineError(
                     f"{self.launch.argv[0]}: processes {left} are still there "
-                    f"{_KILL_TIMEOUT:.0f} s after SIGKILL; they hang in the kernel or a driver",
+                    f"{KILL_TIMEOUT:.0f} s after SIGKILL; they hang in the kernel or a driver",
                     log_path=self.log_path,
                     log_tail=self.log_tail(),
                     argv=self.launch.argv,
@@ -233,7 +232,7 @@ class EngineProcess:
         # The guardian is dead: end what it left, and say so where a status is asked for.
         if not self.pid:
             self._failure = self._failure or "its guardian ended before the program was started"
-        _kill_all(self._guardian.pid, self.pid, self._token)
+        kill_all(self._guardian.pid, self.pid, self._token)
         if self._exit_status is None:
             self._exit_status = -9
 
@@ -314,47 +313,6 @@ def _read_from(path: Path, offset: int) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def _alive(guardian: int, engine: int, token: str) -> list[int]:
-    """Processes that descend from the guardian, share the engine's session or carry its token."""
-    import psutil
-
-    found: set[int] = set()
-    with contextlib.suppress(psutil.Error):
-        found.update(child.pid for child in psutil.Process(guardian).children(recursive=True))
-    mark = f"{_TOKEN}={token}".encode()
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if (engine and os.getsid(pid) == engine) or _carries(pid, mark):
-                found.add(pid)
-    found.discard(guardian)
-    return sorted(pid for pid in found if _is_running(pid))
-
-
-def _carries(pid: int, mark: bytes) -> bool:
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        return mark in file.read()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except (OSError, IndexError):
-        return False
-
-
-def _kill_all(guardian: int, engine: int, token: str) -> None:
-    deadline = time.monotonic() + _KILL_TIMEOUT
-    while time.monotonic() < deadline:
-        left = _alive(guardian, engine, token)
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(OSError):
-                os.kill(pid, 9)
-        time.sleep(0.02)
 
 
 @atexit.register
