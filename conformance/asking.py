@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from requests import Response
+
 from fixtures.bank import Item, generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
@@ -37,33 +39,45 @@ def chat(server: Endpoint, messages: Sequence[Any], **fields: Any) -> dict[str, 
         f"POST /v1/chat/completions: expected 200, seen {response.status_code}: "
         f"{response.text[:500]}"
     )
-    answer = response.json()
-    assert isinstance(answer, dict), f"expected a JSON object, seen {response.text[:200]}"
-    return answer
+    return object_of(response)
+
+
+def choice_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer's one choice."""
+    choices = answer.get("choices")
+    assert isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict), (
+        f"expected one choice, seen {str(choices)[:300]}"
+    )
+    choice: dict[str, Any] = choices[0]
+    return choice
 
 
 def text_of(answer: dict[str, Any]) -> str:
     """The text of an answer's one choice."""
-    choices = answer.get("choices")
-    assert isinstance(choices, list) and len(choices) == 1, (
-        f"expected one choice, seen {str(choices)[:300]}"
-    )
-    message = choices[0].get("message") if isinstance(choices[0], dict) else None
+    choice = choice_of(answer)
+    message = choice.get("message")
     content = message.get("content") if isinstance(message, dict) else None
     assert isinstance(content, str) and content.strip(), (
-        f"expected a text answer, seen {str(choices[0])[:300]}"
+        f"expected a text answer, seen {str(choice)[:300]}"
     )
     return content
 
 
-def prompt_tokens_of(answer: dict[str, Any]) -> int:
-    """``usage.prompt_tokens`` of an answer."""
+def tokens_of(answer: dict[str, Any], name: str) -> int:
+    """A count of ``usage``: ``prompt_tokens``, ``completion_tokens`` or ``total_tokens``."""
     usage = answer.get("usage")
-    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    count = usage.get(name) if isinstance(usage, dict) else None
     assert isinstance(count, int) and not isinstance(count, bool), (
-        f"expected usage.prompt_tokens, seen usage {usage!r}"
+        f"expected usage.{name}, seen usage {usage!r}"
     )
     return count
+
+
+def object_of(response: Response) -> dict[str, Any]:
+    """The JSON object in a response's body."""
+    body = response.json()
+    assert isinstance(body, dict), f"expected a JSON object, seen {response.text[:300]}"
+    return body
 
 
 def ask_all(server: Endpoint, items: Iterable[Item]) -> list[str]:

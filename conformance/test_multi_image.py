@@ -11,9 +11,10 @@ from conformance.asking import (
     chat,
     chat_body,
     check_answers,
-    prompt_tokens_of,
+    object_of,
     questions,
     text_of,
+    tokens_of,
 )
 from conformance.tutorial import TUTORIAL_MESSAGES, expected_prompt_tokens
 from fixtures.bank import Picture, data_url, generate
@@ -54,7 +55,7 @@ def _content(sizes: tuple[tuple[int, int], ...]) -> list[dict[str, object]]:
 
 def _prompt_tokens(server: Endpoint, *sizes: tuple[int, int]) -> int:
     messages = [{"role": "user", "content": _content(sizes)}]
-    return prompt_tokens_of(chat(server, messages, max_tokens=1))
+    return tokens_of(chat(server, messages, max_tokens=1), "prompt_tokens")
 
 
 @pytest.mark.smoke
@@ -63,7 +64,7 @@ def test_tutorial_prompt_tokens(
     server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
 ) -> None:
     """The tutorial's request costs what its text and picture predict."""
-    seen = prompt_tokens_of(chat(server, TUTORIAL_MESSAGES, max_tokens=1))
+    seen = tokens_of(chat(server, TUTORIAL_MESSAGES, max_tokens=1), "prompt_tokens")
     expected = expected_prompt_tokens(deployment.profile)
     evidence.record(expected=expected, seen=seen)
     assert seen == expected, (
@@ -128,7 +129,7 @@ def test_beyond_the_limit(
             f"{limit + 1} images {name} against a limit of {limit}: expected 400, seen "
             f"{response.status_code}: {response.text[:300]}"
         )
-        error = response.json().get("error")
+        error = object_of(response).get("error")
         assert isinstance(error, dict), f"expected an error object, seen {response.text[:300]}"
         message = str(error.get("message"))
         assert re.search(rf"\b{limit}\b", message), (

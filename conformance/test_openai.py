@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.asking import chat, chat_body, text_of
+from conformance.asking import chat, chat_body, choice_of, object_of, text_of, tokens_of
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
@@ -54,7 +54,7 @@ def test_max_tokens(server: Endpoint, evidence: Evidence) -> None:
     """An answer ends after the tokens allowed, and says so."""
     (item,) = generate("describe", 1)
     whole = chat(server, item.openai_messages())
-    written = whole["usage"]["completion_tokens"]
+    written = tokens_of(whole, "completion_tokens")
     assert written > 4, f"expected a description of more than 4 tokens, seen {text_of(whole)!r}"
     for name in ("max_tokens", "max_completion_tokens"):
         fields = {"max_tokens": None, name: 4}
@@ -63,11 +63,11 @@ def test_max_tokens(server: Endpoint, evidence: Evidence) -> None:
             "POST", CHAT, json={key: value for key, value in body.items() if value is not None}
         )
         assert response.status_code == 200, f"expected 200, seen {response.text[:300]}"
-        cut = response.json()
+        cut = object_of(response)
         evidence.append("answers", {"limit": {name: 4}, "answer": cut})
-        seen = cut["usage"]["completion_tokens"]
+        seen = tokens_of(cut, "completion_tokens")
         assert seen == 4, f"{name}=4: expected usage.completion_tokens 4, seen {seen}"
-        reason = cut["choices"][0]["finish_reason"]
+        reason = choice_of(cut).get("finish_reason")
         assert reason == "length", f"{name}=4: expected finish_reason length, seen {reason!r}"
         assert text_of(whole).startswith(text_of(cut)), (
             f"{name}=4: expected the beginning of {text_of(whole)!r}, seen {text_of(cut)!r}"

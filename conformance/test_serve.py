@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from conformance.asking import ask_all, chat, check_answers, questions, text_of
+from conformance.asking import (
+    ask_all,
+    chat,
+    check_answers,
+    choice_of,
+    object_of,
+    questions,
+    text_of,
+)
 from conformance.tutorial import TUTORIAL_MESSAGES, TUTORIAL_TOKENS, reads_tongyi_qwen
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
@@ -63,9 +71,10 @@ def test_health_and_models(
     models = server.request("GET", "/v1/models")
     evidence.record(models=models.text)
     assert models.status_code == 200, f"/v1/models: expected 200, seen {models.status_code}"
-    listed = models.json()["data"]
-    by_name = {one["id"]: one for one in listed}
-    assert server.model in by_name, f"expected {server.model!r} listed, seen {sorted(by_name)}"
+    listed = object_of(models).get("data")
+    assert isinstance(listed, list), f"/v1/models: expected a list in data, seen {listed!r}"
+    by_name = {one.get("id"): one for one in listed if isinstance(one, dict)}
+    assert server.model in by_name, f"expected {server.model!r} listed, seen {list(by_name)}"
     expected = deployment.deployment.arguments.get("max_model_len")
     seen = by_name[server.model].get("max_model_len")
     assert expected is None or seen == expected, (
@@ -85,7 +94,7 @@ def test_tutorial_request(server: Endpoint, evidence: Evidence) -> None:
     assert reads_tongyi_qwen(text), (
         f"expected an answer that reads TONGYI Qwen in the picture, seen {text[:500]!r}"
     )
-    reason = answer["choices"][0].get("finish_reason")
+    reason = choice_of(answer).get("finish_reason")
     assert reason == "stop", f"expected finish_reason stop, seen {reason!r}"
 
 

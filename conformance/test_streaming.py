@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conformance.asking import chat, chat_body, text_of
+from conformance.asking import chat, chat_body, choice_of, text_of, tokens_of
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
@@ -80,15 +80,15 @@ def test_equals_plain_answer(
         assert reading.text == text_of(plain), (
             f"{item.id}: expected the plain answer {text_of(plain)!r}, seen {reading.text!r}"
         )
-        reason = plain["choices"][0]["finish_reason"]
+        reason = choice_of(plain).get("finish_reason")
         assert reading.finish_reasons == (reason,), (
             f"{item.id}: expected finish_reason {reason!r}, seen {reading.finish_reasons}"
         )
         assert reading.usage is not None, f"{item.id}: expected a usage chunk, seen none"
         for count in ("prompt_tokens", "completion_tokens"):
-            expected, seen = plain["usage"][count], getattr(reading.usage, count)
+            expected, seen = tokens_of(plain, count), getattr(reading.usage, count)
             assert seen == expected, f"{item.id}: {count}: expected {expected}, seen {seen}"
-        written = plain["usage"]["completion_tokens"]
+        written = tokens_of(plain, "completion_tokens")
         # Role, finish_reason and usage may each have a chunk of their own.
         assert written < 8 or reading.chunks > 4, (
             f"{item.id}: expected {written} tokens in several pieces, seen {reading.chunks} chunks"
