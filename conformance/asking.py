@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-from requests import Response
+from typing import TYPE_CHECKING, Any
 
 from fixtures.bank import Item, generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import ModelProfile
+
+if TYPE_CHECKING:
+    from requests import Response
 
 # A bank question and its answer are short; this leaves room for a wordy model.
 ANSWER_TOKENS = 128

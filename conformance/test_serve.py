@@ -17,7 +17,6 @@ from conformance.asking import (
     text_of,
 )
 from conformance.tutorial import TUTORIAL_MESSAGES, TUTORIAL_TOKENS, reads_tongyi_qwen
-from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
@@ -126,11 +125,10 @@ def test_understands_pictures(
 
 @pytest.mark.smoke
 @pytest.mark.requirement("QVL-SRV-007")
-def test_text_only(server: Endpoint, evidence: Evidence) -> None:
-    """Requests without an image are answered."""
-    for item in generate("chat", 3):
-        text = text_of(chat(server, item.openai_messages()))
-        evidence.append("answers", {"item": item.id, "answer": text})
+def test_text_only(server: Endpoint, deployment: PlannedDeployment, evidence: Evidence) -> None:
+    """Requests without an image are answered to the point."""
+    items = questions(deployment.profile, "chat")
+    check_answers(deployment, "chat", items, ask_all(server, items), evidence)
 
 
 @pytest.mark.requirement("QVL-SRV-008")
