@@ -8,7 +8,7 @@ import pytest
 from pytest_qwenvl.engines.interpreter import probe
 from pytest_qwenvl.errors import UsageProblem
 
-REMEDIES = (r"pip install -e '\.\[cpu\]'", "--engine-python PATH", "--endpoint URL")
+REMEDIES = (r"pip install -e '\.\[cpu", "--engine-python=PATH", "--endpoint=URL")
 
 
 def distributions(folder: Path, **versions: str) -> Path:
