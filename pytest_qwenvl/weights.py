@@ -102,7 +102,7 @@ def _problem_of(directory: Path) -> str:
     if index.is_file():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as problem:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
             return f"{index}: is broken ({type(problem).__name__}: {problem}); copy it again"
         missing = sorted(shard for shard in shards if not (directory / shard).is_file())
         if missing:
