@@ -127,6 +127,18 @@ def drop(items: list[pytest.Item], marker: str) -> list[pytest.Item]:
     return dropped
 
 
+def narrow_smoke(items: list[pytest.Item]) -> None:
+    """Keep the ``smoke`` mark on each model's smallest deployments only, before -m looks at it."""
+    smallest: dict[str, int] = {}
+    for planned in filter(None, map(planned_of, items)):
+        name, npus = planned.profile.name, planned.deployment.npus
+        smallest[name] = min(npus, smallest.get(name, npus))
+    for item in items:
+        its = planned_of(item)
+        if its is not None and its.deployment.npus > smallest[its.profile.name]:
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "smoke"]
+
+
 def held_back(dropped: list[pytest.Item]) -> list[NotRun]:
     """The deployments behind dropped items, each once, with the reason."""
     found: dict[str, NotRun] = {}

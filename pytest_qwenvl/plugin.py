@@ -17,7 +17,7 @@ _MARKERS = (
     "deployment_mode(mode): deployments of this mode, for a test that starts no engine itself",
     "npus(n): only deployments on n devices",
     "last: runs after the other tests of its deployment, since it may end the engine",
-    "smoke: a few requirements on one device, for a verdict in two minutes",
+    "smoke: a few requirements, counted on the smallest deployments only: a verdict in two minutes",
     "environment: the host, its devices and versions",
     "offline: generation with an offline LLM",
     "serve: a server starts, is ready and answers",
@@ -141,6 +141,7 @@ def pytest_collection_modifyitems(
     deciding = [item for item in items if collection.requirement_of(item)]
     if not deciding and not any(collection.planned_of(item) for item in items):
         return (yield)
+    collection.narrow_smoke(items)
     result = yield
     dropped = collection.drop(items, "qwenvl_held_back")
     if dropped:
