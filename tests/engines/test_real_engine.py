@@ -1,5 +1,6 @@
-"""The same against real vLLM on the CPU: ``QWENVL_TEST_ENGINE_PYTHON`` names its interpreter.
+"""The same against real vLLM on the CPU, in the shared engine environment.
 
+``QWENVL_TEST_ENGINE_PYTHON`` names another interpreter.
 ``QWENVL_TEST_CHECKPOINT`` names a Qwen3-VL checkpoint other than the reference one.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_qwenvl.engines.cpu.install import installed_interpreter
 from pytest_qwenvl.engines.endpoint import tiny_picture
 from pytest_qwenvl.engines.interpreter import Interpreter, probe
 from pytest_qwenvl.engines.offline import OfflineRequestError, start_offline
@@ -29,9 +31,9 @@ PICTURE = {"type": "image_url", "image_url": {"url": tiny_picture()}}
 
 @pytest.fixture(scope="module")
 def interpreter() -> Interpreter:
-    path = os.environ.get("QWENVL_TEST_ENGINE_PYTHON")
+    path = os.environ.get("QWENVL_TEST_ENGINE_PYTHON") or installed_interpreter()
     if not path:
-        pytest.skip("QWENVL_TEST_ENGINE_PYTHON names no interpreter with vLLM")
+        pytest.skip("no engine environment: python -m pytest_qwenvl.engines.cpu.install builds it")
     return probe(Path(path))
 
 
