@@ -120,6 +120,7 @@ class Engine:
             print("ERROR: stand-in engine: dying", file=sys.stderr, flush=True)
             os._exit(9)
         if asked and "silent-on-describe" in self.defects:
+            print("INFO: stand-in engine: asked to describe", file=sys.stderr, flush=True)
             time.sleep(3600)
         with self._lock:
             broken, self.broken = self.broken, False
