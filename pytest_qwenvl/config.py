@@ -65,7 +65,9 @@ def read_config(pytest_config: pytest.Config) -> Config:
         ini = pytest_config.getini(option.ini)
         if option.parse is read_path:
             # Paths in an ini file are relative to it, wherever pytest was started.
-            ini = [str(root / it) for it in ini] if option.repeatable else ini and str(root / ini)
+            given_in_ini = ini if option.repeatable else [ini] * bool(ini)
+            places = [str(root / Path(it).expanduser()) for it in given_in_ini]
+            ini = places if option.repeatable else "".join(places)
         if option is PROFILES:
             given = [*ini, *(given or [])]
         elif given is None:
