@@ -1,0 +1,152 @@
+"""Every option on the command line and as its ini twin, with every value that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_qwenvl.config import Config, read_config
+from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.options import OPTIONS
+
+Read = Callable[..., Config]
+
+
+@pytest.fixture
+def read(pytester: pytest.Pytester) -> Read:
+    """Read the options of a run: arguments, then lines of its ini file."""
+
+    def read(*arguments: str, **ini: str) -> Config:
+        lines = "".join(f"{name} = {value}\n" for name, value in ini.items())
+        pytester.makeini(f"[pytest]\n{lines}")
+        # Only parsed, not configured: what counts is what read_config makes of it.
+        return read_config(pytester.parseconfig(*arguments))
+
+    return read
+
+
+pytest_plugins = ["pytester"]
+
+# Option -> (text, value in Config); a path stands for itself below the folder of the ini file.
+VALUES = {
+    "npus": ("2", 2),
+    "models": ("qwen3*", ("qwen3*",)),
+    "profile_directories": ("mine", (Path("mine"),)),
+    "backend": ("cpu", "cpu"),
+    "weights_root": ("weights", Path("weights")),
+    "engine_python": ("bin/python", Path("bin/python")),
+    "report_directory": ("report", Path("report")),
+    "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
+}
+OTHERS = {"npus": "1", "backend": "npu", "models": "other", "endpoint": "https://other"}
+
+
+def placed(value: object, folder: Path) -> object:
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, tuple):
+        return tuple(placed(one, folder) for one in value)
+    return value
+
+
+def test_every_option_is_tried():
+    assert {option.field for option in OPTIONS} == set(VALUES) | {"api_key_env"}
+
+
+@pytest.mark.parametrize("field", VALUES)
+def test_on_the_command_line(field, read, pytester):
+    (option,) = (option for option in OPTIONS if option.field == field)
+    text, value = VALUES[field]
+    config = read(f"{option.flag}={text}")
+    assert getattr(config, field) == placed(value, pytester.path)
+
+
+@pytest.mark.parametrize("field", VALUES)
+def test_as_ini_value(field, read, pytester):
+    (option,) = (option for option in OPTIONS if option.field == field)
+    text, value = VALUES[field]
+    config = read(**{option.ini: text})
+    assert getattr(config, field) == placed(value, pytester.path)
+
+
+@pytest.mark.parametrize("field", sorted(VALUES.keys() - {"profile_directories"}))
+def test_the_command_line_wins(field, read, pytester):
+    (option,) = (option for option in OPTIONS if option.field == field)
+    text, value = VALUES[field]
+    config = read(f"{option.flag}={text}", **{option.ini: OTHERS.get(field, "other")})
+    assert getattr(config, field) == placed(value, pytester.path)
+
+
+def test_nothing_said(read):
+    assert read() == Config()
+
+
+def test_profiles_add_to_those_of_the_suite(read, pytester):
+    config = read("--profiles=mine", "--profiles=yours", qwenvl_profiles="shipped other")
+    folder = pytester.path
+    assert config.profile_directories == tuple(
+        folder / name for name in ("shipped", "other", "mine", "yours")
+    )
+
+
+def test_models_repeat(read):
+    assert read("--model=a", "--model=b*").models == ("a", "b*")
+    assert read(qwenvl_models="a b*").models == ("a", "b*")
+
+
+def test_the_key_of_an_endpoint(read):
+    config = read("--endpoint=http://h:1", "--api-key-env=KEY")
+    assert config.api_key_env == "KEY"
+    config = read(qwenvl_endpoint="http://h:1", qwenvl_api_key_env="KEY")
+    assert config.api_key_env == "KEY"
+
+
+def test_a_key_without_an_endpoint(read):
+    with pytest.raises(UsageProblem, match="names the key of an --endpoint; none was given"):
+        read(qwenvl_api_key_env="KEY")
+
+
+def test_a_link_to_a_python_is_not_followed(read, pytester):
+    (pytester.path / "python").symlink_to("/usr/bin/env")
+    assert read("--engine-python=python").engine_python == pytester.path / "python"
+
+
+def test_home_is_expanded(read, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert read("--weights-root=~/w").weights_root == Path("/home/somebody/w")
+    assert read(qwenvl_weights_root="~/w").weights_root == Path("/home/somebody/w")
+
+
+def test_the_catalogue_and_its_suite(read, pytester):
+    config = read(qwenvl_catalogue="suite/requirements.toml")
+    assert config.suite == pytester.path / "suite"
+    assert read().suite is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "ini", "value", "said"),
+    [
+        *(
+            ("--npus", "qwenvl_npus", value, "needs a whole number of devices, 1 or more")
+            for value in ("0", "-1", "two", "1.5", "1e3")
+        ),
+        ("--backend", "qwenvl_backend", "gpu", "needs one of auto, npu, cpu"),
+        ("--backend", "qwenvl_backend", "CPU", "needs one of auto, npu, cpu"),
+        *(
+            ("--endpoint", "qwenvl_endpoint", value, "needs the server's base URL")
+            for value in ("localhost:8000", "http://", "ftp://h", "/v1")
+        ),
+    ],
+)
+def test_values_that_cannot_be_used(read, flag, ini, value, said):
+    for given in ((f"{flag}={value}",), ()):
+        with pytest.raises(UsageProblem) as caught:
+            read(*given, **({} if given else {ini: value}))
+        assert str(caught.value).startswith(f"{flag} {value}: {said}")
+
+
+def test_a_config_survives_the_way_to_a_worker(read):
+    sent = read("--npus=2", "--model=a", "--endpoint=http://h:1", "--profiles=p")
+    assert Config.model_validate(sent.model_dump(mode="json")) == sent
