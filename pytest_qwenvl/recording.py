@@ -168,7 +168,10 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
             result = Redactor(secrets_of(config)).result(result)
             carried["result"] = result.model_dump(mode="json")
             carried["outcome"] = result.outcome.value
-            report.user_properties += properties_of(result)
+            properties = properties_of(result)
+            report.user_properties += properties
+            # JUnit takes them from the last phase's report, which is made from the item's.
+            item.user_properties += properties
             if report.failed and call.excinfo is not None:
                 requirement = catalogue_of(config)[result.requirement]
                 # The request, the answer and the log say more than a traceback of the suite; of
