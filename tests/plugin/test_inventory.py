@@ -44,7 +44,7 @@ def test_cpu_asked_for_beside_npus(devices):
 def test_npus_in_the_order_of_their_numbers(devices, nothing):
     inventory = take_inventory("auto", {"PATH": str(nothing)}, devices)
     assert inventory.backend == "npu"
-    assert inventory.physical == ("davinci0", "davinci2", "davinci10")
+    assert inventory.physical == ("npu0", "npu2", "npu10")
     assert inventory.devices == (0, 1, 2)
     assert inventory.mask is None
     assert inventory.chosen_because == f"found {devices / 'davinci0'}"
@@ -52,7 +52,7 @@ def test_npus_in_the_order_of_their_numbers(devices, nothing):
 
 def test_the_callers_mask_is_kept_in_its_order(devices):
     inventory = take_inventory("npu", {"ASCEND_RT_VISIBLE_DEVICES": "10, 0"}, devices)
-    assert inventory.physical == ("davinci10", "davinci0")
+    assert inventory.physical == ("npu10", "npu0")
     assert inventory.devices == (0, 1)
     assert inventory.mask == "10, 0"
 
