@@ -93,9 +93,11 @@ def test_up_to_the_limit(
     server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
 ) -> None:
     """Prompts with up to the allowed number of images are answered right."""
-    items = questions(deployment.profile, "which_image")
-    check_answers(deployment, "which_image", items, ask_all(server, items), evidence)
     limit = deployment.deployment.images
+    items = questions(deployment.profile, "which_image")
+    # Prompts that are full, as far as the bank's questions stay easy: a dropped image shows.
+    items += questions(deployment.profile, "which_image", images=min(limit, 4), seed=2)
+    check_answers(deployment, "which_image", items, ask_all(server, items), evidence)
     (full,) = generate("which_image", 1, images=limit)
     text = text_of(chat(server, full.openai_messages()))
     evidence.record(limit=limit, answer_at_limit=text)

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from pytest_qwenvl.engines.command import Launch, engine_environment, offline_options
 from pytest_qwenvl.engines.cpu.overlay import cpu_environment
 from pytest_qwenvl.engines.interpreter import Interpreter
+from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.process import EngineProcess, LogFollower
 from pytest_qwenvl.engines.server import describe_exit, interesting_line
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, QwenVLError
@@ -55,7 +56,7 @@ class OfflineRequestError(QwenVLError):
         super().__init__(f"{kind}: {message}")
 
 
-class OfflineLLM:
+class OfflineLLM(Logged):
     """A ready ``vllm.LLM`` in a child process; made by :func:`start_offline`.
 
     Attributes:
@@ -144,18 +145,6 @@ class OfflineLLM:
         """Raise EngineDiedError, with the log's tail, when the engine's process is gone."""
         if self.process.poll() is not None:
             raise self._death()
-
-    def log_tail(self, lines: int = 40) -> str:
-        """The last lines of the engine's log."""
-        return self.process.log_tail(lines)
-
-    def log_offset(self) -> int:
-        """Size of the log now, in bytes."""
-        return self.process.log_offset()
-
-    def log_since(self, offset: int) -> str:
-        """The log from ``offset`` (bytes) on."""
-        return self.process.log_since(offset)
 
     def stop(self) -> None:
         """End the engine and everything it started; returns when nothing of it is left."""

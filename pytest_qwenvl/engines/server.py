@@ -14,6 +14,7 @@ from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_nam
 from pytest_qwenvl.engines.cpu.overlay import cpu_environment
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
+from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.ports import ReservedPort, reserve_port
 from pytest_qwenvl.engines.process import EngineProcess, LogFollower
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError
@@ -40,7 +41,7 @@ def interesting_line(line: str) -> str | None:
     return _PREFIX.sub("", line).strip()[:160] or None
 
 
-class Server(Endpoint):
+class Server(Logged, Endpoint):
     """A ``vllm serve`` that this run started; made by :func:`start_server`.
 
     Attributes:
@@ -90,18 +91,6 @@ class Server(Endpoint):
                 log_tail=self.log_tail(),
                 argv=self.argv,
             )
-
-    def log_tail(self, lines: int = 40) -> str:
-        """The last lines of the engine's log."""
-        return self.process.log_tail(lines)
-
-    def log_offset(self) -> int:
-        """Size of the log now, in bytes."""
-        return self.process.log_offset()
-
-    def log_since(self, offset: int) -> str:
-        """The log from ``offset`` (bytes) on."""
-        return self.process.log_since(offset)
 
     def stop(self) -> None:
         """End the engine and everything it started; returns when nothing of it is left."""
