@@ -59,7 +59,10 @@ def run_together(
                     data = os.read(key.fd, 1 << 16)
                     one.output[stream] += data
                     one.open_streams -= not data
-                    if not data or len(one.output[stream]) > _MOST_BYTES:
+                    too_much = len(one.output[stream]) > _MOST_BYTES
+                    if too_much:
+                        one.kill()
+                    if too_much or not data:
                         selector.unregister(key.fileobj)
         return tuple(
             one if isinstance(one, Finished) else one.finish(deadline, timeout) for one in running
@@ -72,6 +75,12 @@ class _Running:
         self.argv = argv
         self.output = [bytearray(), bytearray()]
         self.open_streams = 2
+
+    def kill(self) -> None:
+        """End it and its children, unless it has ended: its number may be another's then."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def finish(self, deadline: float, timeout: float) -> Finished:
         """What became of it, once its output ended or the time was up."""
@@ -102,13 +111,11 @@ def _started(argv: Sequence[str], environment: Mapping[str, str]) -> Iterator[_R
     except OSError as problem:
         yield Finished(tuple(argv), None, "", "", f"could not be started: {problem.strerror}")
         return
+    running = _Running(process, tuple(argv))
     try:
-        yield _Running(process, tuple(argv))
+        yield running
     finally:
-        # Its number is its own as long as nobody has waited for it.
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        running.kill()
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

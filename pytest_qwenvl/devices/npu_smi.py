@@ -92,7 +92,7 @@ def parse_map(text: str) -> tuple[Chip, ...]:
     Raises:
         UnreadableOutput: no table, a row that does not fit it, or an id that two chips share.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     start = next((at for at, line in enumerate(lines) if line.startswith("NPU ID")), None)
     if start is None:
         raise UnreadableOutput("no line begins with the column NPU ID")
@@ -172,7 +172,7 @@ def _rows(text: str) -> list[list[str]]:
         if line.startswith("|"):
             if not line.endswith("|") or len(line) < 2:
                 raise UnreadableOutput(f"a row that is cut off: {line!r}")
-            rows.append([cell.strip() for cell in line[1:-1].split("|")])
+            rows.append([" ".join(cell.split()) for cell in line[1:-1].split("|")])
         elif DCMI_FAILURE.search(line):
             raise UnreadableOutput(f"between the rows it says {line!r}")
     return rows
@@ -216,7 +216,7 @@ def _device(upper: Sequence[str], lower: Sequence[str], layout: _Layout) -> Read
         and re.fullmatch(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{2}:[0-9A-Fa-f.]+|NA", lower[-2])
         and name.strip()
         and len(numbers) == layout.numbers
-        and len(pairs) == len(layout.usages)
+        and re.fullmatch(rf"(\d+|NA|-)( {_PAIR.pattern}){{{len(layout.usages)}}}", lower[-1])
     )
     if not fits:
         raise UnreadableOutput(f"rows that are none of a device: {shown}")
@@ -253,7 +253,8 @@ def _processes(
             continue
         where = [_number(part, shown) for part in row[0].split()]
         key = (where[0] if where else -1, where[1] if len(where) == 2 else None)
-        if len(row) != len(header) or len(where) not in (1, 2) or key not in found:
+        fits = len(row) == len(header) and len(where) in (1, 2) and row[2]
+        if not fits or key not in found:
             raise UnreadableOutput(f"a row that is no process of a listed chip: {shown!r}")
         inside = row[4] if len(row) == 5 else "NA"
         process = NpuProcess(

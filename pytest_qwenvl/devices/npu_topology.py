@@ -17,6 +17,7 @@ from pytest_qwenvl.devices.npu_smi import (
 )
 
 _LABEL = re.compile(r"(NPU|Phy-ID)([0-9]{1,4})")
+_COLUMN = re.compile(r"(Phy-ID|[A-Za-z][A-Za-z0-9]*_?)[0-9]+")
 _AFFINITY = "CPU Affinity"
 _NOT_OFFERED = re.compile(r"not support", re.IGNORECASE)
 
@@ -86,7 +87,7 @@ def parse_topology(text: str, chips: Sequence[Chip]) -> dict[int, Place]:
     Raises:
         UnreadableOutput: no matrix, or one that is not of these chips.
     """
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
     start = next((at for at, line in enumerate(lines) if _is_header(line)), None)
     if start is None:
         if not chips or _NOT_OFFERED.search(text):
@@ -94,6 +95,8 @@ def parse_topology(text: str, chips: Sequence[Chip]) -> dict[int, Place]:
         raise UnreadableOutput("no line names NPUs as columns")
     has_affinity = lines[start].endswith(_AFFINITY)
     columns = lines[start].removesuffix(_AFFINITY).split()
+    if not all(map(_COLUMN.fullmatch, columns)):
+        raise UnreadableOutput(f"columns that are not known: {lines[start]!r}")
     rows: dict[str, list[str]] = {}
     for line in lines[start + 1 :]:
         label, *cells = line.split() or [""]
@@ -101,7 +104,8 @@ def parse_topology(text: str, chips: Sequence[Chip]) -> dict[int, Place]:
             break
         if not _LABEL.fullmatch(label):
             continue
-        if label in rows or len(cells) < len(columns) or (len(cells) > len(columns)) > has_affinity:
+        fits = len(cells) > len(columns) if has_affinity else len(cells) == len(columns)
+        if label in rows or not fits:
             raise UnreadableOutput(f"a row that does not fit {len(columns)} columns: {line!r}")
         rows[label] = cells
     logic_ids = _logic_ids([column for column in columns if _LABEL.fullmatch(column)], chips)

@@ -67,7 +67,8 @@ def _check(one: Finished) -> None:
 def _quoted(lines: Sequence[str]) -> str:
     # Rubbish may hold what would upset a terminal.
     kept = [line.strip()[:160] for line in lines if line.strip()]
-    return "".join(f"\n  {ascii(line)[1:-1]}" for line in kept)
+    shown = ["".join(it if it.isprintable() else ascii(it)[1:-1] for it in line) for line in kept]
+    return "".join(f"\n  {line}" for line in shown)
 
 
 def _remedy(refused: bool, problem: str = "") -> str:
