@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from fixtures.hosts.playing import PlayedHost
-
-PATIENCE = 120.0  # seconds before something that must happen counts as not happening
+from tests.engines.support import PATIENCE
 
 
 def run_pytest(host: PlayedHost, *options: str) -> subprocess.CompletedProcess[str]:
