@@ -10,14 +10,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-
-from pytest_qwenvl.profile import ImageConstants
+from typing import Protocol
 
 MAXIMUM_ASPECT_RATIO = 200
 """Longer side over shorter side above which the processors refuse an image."""
 
 TOKENS_AROUND_IMAGE = 2
 """Vision start and vision end, one token each, around the tokens of every image."""
+
+
+class PictureConstants(Protocol):
+    """The four numbers of an image processor; a profile brings them."""
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+
+    @property
+    def merge_size(self) -> int:
+        """How many patches by side make one token."""
+
+    @property
+    def min_pixels(self) -> int:
+        """Smaller pictures are enlarged to this."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Larger pictures are reduced to this."""
 
 
 def smart_resize(
@@ -52,7 +71,7 @@ def smart_resize(
     return new_height, new_width
 
 
-def resized(width: int, height: int, constants: ImageConstants) -> tuple[int, int]:
+def resized(width: int, height: int, constants: PictureConstants) -> tuple[int, int]:
     """The ``(width, height)`` in pixels of an image after the processor of this family.
 
     Raises:
@@ -68,7 +87,7 @@ def resized(width: int, height: int, constants: ImageConstants) -> tuple[int, in
     return new_width, new_height
 
 
-def image_tokens(width: int, height: int, constants: ImageConstants) -> int:
+def image_tokens(width: int, height: int, constants: PictureConstants) -> int:
     """Prompt tokens of one image of ``width`` x ``height`` pixels, vision start and end excluded.
 
     Raises:
@@ -79,7 +98,7 @@ def image_tokens(width: int, height: int, constants: ImageConstants) -> int:
     return (new_width // factor) * (new_height // factor)
 
 
-def prompt_tokens_of_images(sizes: Iterable[tuple[int, int]], constants: ImageConstants) -> int:
+def prompt_tokens_of_images(sizes: Iterable[tuple[int, int]], constants: PictureConstants) -> int:
     """Prompt tokens that images add to a prompt, vision start and end of each included.
 
     This is the difference of ``usage.prompt_tokens`` between a request with these images and the
