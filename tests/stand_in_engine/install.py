@@ -46,6 +46,7 @@ count = 1.0
 number = 1.0
 text = 1.0
 describe = 1.0
+chat = 1.0
 """
 DEPLOYMENT = """
 [[deployments]]

@@ -217,5 +217,6 @@ def _pictures() -> dict[str, Picture]:
     ]
     for images in range(1, MOST_IMAGES + 1):
         items += generate("which_image", 1, images=images)
+        items += generate("which_image", ITEMS, images=images, seed=2)
     found = {tongyi_picture(), *(picture for item in items for picture in item.pictures)}
     return {_digest(picture.image()): picture for picture in found}
