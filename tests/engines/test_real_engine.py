@@ -151,9 +151,9 @@ def test_offline(interpreter, weights, tmp_path):
         answers = llm.generate(both, max_tokens=4)
         assert [len(answer.token_ids) <= 4 for answer in answers] == [True, True]
         assert all(answer.finish_reason in {"stop", "length"} for answer in answers)
-        # Two pictures of 64x64 are 8 tokens, with a start and an end each.
+        # A picture of 64x64 is enlarged to 96x96, 9 tokens, with a start and an end around it.
         alone = llm.generate([question("Which?", 0)], max_tokens=4)[0]
-        assert answers[0].prompt_token_count == alone.prompt_token_count + 12
+        assert answers[0].prompt_token_count == alone.prompt_token_count + 22
         assert llm.generate(both, max_tokens=4) == answers
         with pytest.raises(OfflineRequestError, match=r"At most 2 image\(s\)"):
             llm.generate([question("Which?", 3)], max_tokens=4)

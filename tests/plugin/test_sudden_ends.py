@@ -69,9 +69,10 @@ def judged(suite: Suite) -> set[str]:
     return {json.loads(line)["requirement"] for line in lines}
 
 
-def check_report(suite: Suite, phase: str) -> None:
+def check_report(suite: Suite, phase: str, host: bool = True) -> None:
     report = suite.read_report()
-    assert judged(suite) >= {"QVL-ENV-001"} | PHASES[phase][-1]
+    # Workers take the largest scope first: the host's own requirement may still be waiting.
+    assert judged(suite) >= ({"QVL-ENV-001"} if host else set()) | PHASES[phase][-1]
     assert {result["requirement"] for result in report["results"]} <= judged(suite)
     assert report["verdict"] != "CONFORMANT"
 
@@ -123,4 +124,4 @@ def test_a_killed_worker_leaves_no_engine(suite, begin):
         wait_until(lambda: suite.processes() == [], "the end of worker and engine")
     finally:
         running.end()
-    check_report(suite, "in a test")
+    check_report(suite, "in a test", host=False)
