@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from typing import Any
 
@@ -156,7 +157,7 @@ def reproduce_line(item: pytest.Item) -> str:
     """The command that runs one test again, with the options of this run."""
     given = [str(argument) for argument in item.config.invocation_params.args]
     kept: list[str] = []
-    for argument, following in zip(given, [*given[1:], ""], strict=True):
+    for argument, following in itertools.zip_longest(given, given[1:], fillvalue=""):
         flag, has_value, _ = argument.partition("=")
         if flag in _REPRODUCED:
             kept.append(argument if has_value else f"{flag}={following}")
