@@ -17,7 +17,7 @@ from pytest_qwenvl.errors import (
     MeasurementError,
     UsageProblem,
 )
-from pytest_qwenvl.outcomes import Evidence, JudgedError, outcome_of
+from pytest_qwenvl.outcomes import Evidence, JudgedError, outcome_of, reproduce_line
 from pytest_qwenvl.report.results import Outcome
 
 PRODUCT = Outcome.FAIL
@@ -115,3 +115,16 @@ def test_a_judged_pass_goes_on():
     evidence.append("more", 1)
     evidence.append("more", 2)
     assert evidence.values == {"judgement": "p99 is 1 s", "more": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ((), "pytest test_it"),
+        (("--npus", "2", "-m", "serve"), "pytest --npus=2 test_it"),
+        (("--npus=2", "-q", "--backend", "cpu"), "pytest --npus=2 --backend=cpu test_it"),
+    ],
+)
+def test_a_result_is_reproduced_with_the_options_of_its_run(given, line):
+    config = SimpleNamespace(invocation_params=SimpleNamespace(args=given))
+    assert reproduce_line(SimpleNamespace(config=config, nodeid="test_it")) == line
