@@ -117,7 +117,11 @@ def test_in_order_of_asking(locks, hold):
     first.give_back()
     assert both.says() == "got device0,device1"
     both.give_back()
-    assert small.says() == "got device0"
+    said = small.says()
+    if said.startswith("waiting"):
+        # It may have had its turn, and found nothing free, before both were given back.
+        said = small.says()
+    assert said == "got device0"
 
 
 def test_a_killed_run_gives_back(locks, hold):
