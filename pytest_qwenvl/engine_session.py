@@ -58,7 +58,7 @@ class EngineSession:
         self.records: list[EngineRecord] = []
         self._interpreter: Interpreter | None = None
         self._cpu_environment: dict[str, str] | None = None
-        self._running: tuple[PlannedDeployment, Server | OfflineLLM, EngineRecord] | None = None
+        self._running: Server | OfflineLLM | None = None
 
     @property
     def interpreter(self) -> Interpreter:
@@ -148,13 +148,8 @@ class EngineSession:
         """End the running engine; returns when nothing of it is left."""
         if self._running is None:
             return
-        _, engine, _ = self._running
-        self._running = None
+        engine, self._running = self._running, None
         engine.stop()
-
-    def is_running(self, planned: PlannedDeployment) -> bool:
-        """Whether the running engine is that of ``planned``."""
-        return self._running is not None and self._running[0] is planned
 
     @contextlib.contextmanager
     def recorded(
@@ -237,7 +232,7 @@ class EngineSession:
             began,
             ready=time.time() - began,
         )
-        self._running = (planned, engine, self.records[-1])
+        self._running = engine
         return engine
 
     def _record(
