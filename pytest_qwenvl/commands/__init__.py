@@ -1,0 +1,1 @@
+"""The subcommands of ``pytest-qwenvl``, one module each."""
