@@ -24,8 +24,9 @@ _ID = re.compile(r"QVL-[A-Z]+-\d{3}")
 _MUST = re.compile(r"\bMUST\b")
 _TOP_KEYS = ("version", "requirement")
 _REQUIRED_KEYS = ("id", "group", "level", "since", "must", "rationale", "source")
-_KEYS = (*_REQUIRED_KEYS, "test")
+_KEYS = (*_REQUIRED_KEYS, "test", "per")
 _LEVELS = ("core", "extended")
+_PER = ("deployment", "model")
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def render_markdown(catalogue: Catalogue, tests: Mapping[str, Sequence[str]]) ->
                     "",
                     f"**{_one_line(requirement.must)}**",
                     "",
-                    f"- level: {requirement.level}, since {requirement.since}",
+                    f"- level: {requirement.level}, since {requirement.since}{_per(requirement)}",
                     f"- why: {_one_line(requirement.rationale)}",
                     f"- source: {_one_line(requirement.source)}",
                     "- test: " + (", ".join(f"`{name}`" for name in names) or "none yet"),
@@ -211,7 +212,10 @@ def _requirement(path: Path, number: int, entry: dict[str, Any]) -> Requirement:
         )
     if not _MUST.search(entry["must"]):
         raise UsageProblem(f"{where}: must: the sentence has no MUST: {entry['must']!r}")
-    return Requirement(**{key: entry[key] for key in _REQUIRED_KEYS})
+    per = entry.get("per", "deployment")
+    if per not in _PER:
+        raise UsageProblem(f"{where}: per: {per!r} is neither of {' and '.join(_PER)}")
+    return Requirement(**{key: entry[key] for key in _REQUIRED_KEYS}, per=per)
 
 
 def _check_keys(
@@ -254,6 +258,10 @@ def _marker_id(path: Path, decorator: ast.expr) -> str:
         f"{path}:{decorator.lineno}: {ast.unparse(decorator)}: write the one id out, such as "
         "@pytest.mark.requirement('QVL-SRV-001'), so that it can be found"
     )
+
+
+def _per(requirement: Requirement) -> str:
+    return ", decided once a model" if requirement.per == "model" else ""
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,9 @@ from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
 from pytest_qwenvl.report.results import NotRun
+
+if TYPE_CHECKING:
+    from pytest_qwenvl.catalogue import Catalogue
 
 # Cheapest first within a deployment; a group that is not listed comes before the measuring ones.
 GROUP_ORDER = (
@@ -137,6 +140,32 @@ def narrow_smoke(items: list[pytest.Item]) -> None:
         its = planned_of(item)
         if its is not None and its.deployment.npus > smallest[its.profile.name]:
             item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "smoke"]
+
+
+def decide_once(items: list[pytest.Item], catalogue: Catalogue) -> list[pytest.Item]:
+    """Remove, and return, what a smaller deployment of the model decides as well.
+
+    For requirements that are decided per model; after -m and -k, so that whatever a person
+    selects is decided by the smallest deployment that is left.
+    """
+
+    def decides(item: pytest.Item) -> tuple[str, str] | None:
+        requirement, planned = requirement_of(item), planned_of(item)
+        if requirement is None or planned is None or catalogue[requirement].per != "model":
+            return None
+        return requirement, planned.profile.name
+
+    smallest: dict[tuple[str, str], PlannedDeployment] = {}
+    for item in items:
+        key, planned = decides(item), planned_of(item)
+        if key and planned:
+            known = smallest.setdefault(key, planned)
+            if planned.deployment.npus < known.deployment.npus:
+                smallest[key] = planned
+    dropped = [it for it in items if (key := decides(it)) and planned_of(it) is not smallest[key]]
+    gone = set(dropped)
+    items[:] = [item for item in items if item not in gone]
+    return dropped
 
 
 def held_back(dropped: list[pytest.Item]) -> list[NotRun]:

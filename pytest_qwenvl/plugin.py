@@ -158,6 +158,9 @@ def pytest_collection_modifyitems(
                     f"{item.nodeid} decides {name}, which is not in {config_path(config)}"
                 )
             groups[name] = catalogue[name].group
+        repeated = collection.decide_once(items, catalogue)
+        if repeated:
+            config.hook.pytest_deselected(items=repeated)
         if any(collection.planned_of(item) for item in items):
             collection.order(items, plan_of(config), groups)
     return result

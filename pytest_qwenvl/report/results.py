@@ -36,7 +36,12 @@ class Record(BaseModel):
 
 
 class Requirement(Record):
-    """One MUST sentence of the catalogue (``conformance/requirements.toml``)."""
+    """One MUST sentence of the catalogue (``conformance/requirements.toml``).
+
+    Attributes:
+        per: whether every deployment it applies to decides it, or only the smallest one of each
+            model that the run selects: what number of devices and engine arguments cannot change.
+    """
 
     id: str
     group: str
@@ -45,6 +50,7 @@ class Requirement(Record):
     must: str
     rationale: str
     source: str
+    per: Literal["deployment", "model"] = "deployment"
 
 
 class Result(Record):
