@@ -191,6 +191,7 @@ class EngineSession:
             modelscope=False,
             mask=self.plan.inventory.mask,
             weights_are_local=planned.weights is not None,
+            versions=self.interpreter.engine_versions,
         )
         return {**environment, **self.environment()}
 

@@ -71,7 +71,10 @@ def run_lm_eval(
         include_path=include_path,
         max_images=planned.deployment.images,
         engine_arguments=engine_arguments(
-            profile, planned.deployment, session.plan.inventory.backend
+            profile,
+            planned.deployment,
+            session.plan.inventory.backend,
+            interpreter.engine_versions,
         ),
     )
     launch = Launch((str(interpreter.path), "-m", "lm_eval", *arguments), environment)

@@ -9,10 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    model_validator,
+)
+
+from pytest_qwenvl.version_binding import check_argument, check_variable
 
 Scalar = str | int | float | bool
 ArgumentValue = Scalar | dict[str, object] | list[object] | None
+# What a profile has in their place may be bound to versions: see version_binding.
+BoundArgument = Annotated[ArgumentValue, AfterValidator(check_argument)]
+BoundVariable = Annotated[str | dict[str, object] | list[object], PlainValidator(check_variable)]
 BackendName = Literal["npu", "cpu"]
 Mode = Literal["offline", "serve"]
 Family = Literal["qwen2.5-vl", "qwen3-vl"]
@@ -68,16 +81,19 @@ class Engine(Model):
     """Engine arguments and environment that hold for every deployment on one backend.
 
     ``arguments`` are vLLM's own names with underscores, as ``EngineArgs`` has them;
-    ``preload`` lists shared objects of which those that exist go into ``LD_PRELOAD``.
+    ``preload`` lists shared objects of which those that exist go into ``LD_PRELOAD``. Values may
+    be bound to versions (:mod:`pytest_qwenvl.version_binding`).
     """
 
-    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict)
+    arguments: dict[str, BoundArgument] = Field(default_factory=dict)
+    environment: dict[str, BoundVariable] = Field(default_factory=dict)
     preload: list[str] = Field(default_factory=list)
 
 
 class Deployment(Model):
     """One way to run a model: mode, device count, engine arguments, environment.
+
+    Arguments and variables win over those of :class:`Engine` and may be bound to versions too.
 
     Attributes:
         images: the limit of images in one prompt (``limit_mm_per_prompt``).
@@ -91,8 +107,8 @@ class Deployment(Model):
     npus: int = Field(ge=1)
     images: int = Field(ge=0)
     videos: int = Field(default=0, ge=0)
-    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict)
+    arguments: dict[str, BoundArgument] = Field(default_factory=dict)
+    environment: dict[str, BoundVariable] = Field(default_factory=dict)
     estimated_seconds: float = Field(default=600.0, gt=0)
     start_timeout: float = Field(default=2800.0, gt=0)
     why: str = ""

@@ -12,9 +12,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, Engine, ModelProfile
+from pytest_qwenvl.version_binding import EngineVersions, resolve
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,25 @@ def served_model_name(profile: ModelProfile) -> str:
 
 
 def engine_arguments(
-    profile: ModelProfile, deployment: Deployment, backend: BackendName
+    profile: ModelProfile,
+    deployment: Deployment,
+    backend: BackendName,
+    versions: EngineVersions | None = None,
 ) -> dict[str, ArgumentValue]:
     """Engine arguments of one deployment: the profile's, overlaid by the deployment's.
 
     The limit of images and videos and the number of devices are the deployment's own fields and
     win over arguments of the same name.
+
+    Args:
+        versions: the engine's, for arguments that are bound to some; None where nobody knows them.
+
+    Raises:
+        UsageProblem: an argument is bound to versions and they are not known.
     """
-    arguments = {**_engine(profile, backend).arguments, **deployment.arguments}
+    arguments: dict[str, ArgumentValue] = _settings(
+        "arguments", profile, deployment, backend, versions
+    )
     arguments["limit_mm_per_prompt"] = {"image": deployment.images, "video": deployment.videos}
     if deployment.npus > 1:
         arguments["tensor_parallel_size"] = deployment.npus
@@ -69,6 +82,7 @@ def engine_environment(
     mask: str | None = None,
     weights_are_local: bool = False,
     inherited: Mapping[str, str] | None = None,
+    versions: EngineVersions | None = None,
 ) -> dict[str, str]:
     """Variables the engine process gets on top of the caller's.
 
@@ -79,14 +93,15 @@ def engine_environment(
             on the CPU), through which ``devices`` are mapped; None when all are visible.
         weights_are_local: weights are a directory, so no hub may be asked for anything.
         inherited: the caller's environment, of which ``LD_PRELOAD`` is kept (``os.environ``).
+        versions: the engine's, for variables that are bound to some; None where nobody knows them.
 
     Raises:
-        UsageProblem: a leased device is not in ``mask``.
+        UsageProblem: a leased device is not in ``mask``; a variable is bound to versions that
+            are not known.
     """
     caller = os.environ if inherited is None else inherited
-    engine = _engine(profile, backend)
-    environment = {**engine.environment, **deployment.environment}
-    preload = [path for path in engine.preload if Path(path).exists()]
+    environment: dict[str, str] = _settings("environment", profile, deployment, backend, versions)
+    preload = [path for path in _engine(profile, backend).preload if Path(path).exists()]
     if preload:
         before = environment.get("LD_PRELOAD", caller.get("LD_PRELOAD", ""))
         environment["LD_PRELOAD"] = ":".join([*preload, before] if before else preload)
@@ -103,6 +118,32 @@ def engine_environment(
     return environment
 
 
+def launch_environment(
+    profile: ModelProfile,
+    deployment: Deployment,
+    *,
+    backend: BackendName,
+    weights: str | Path,
+    devices: tuple[int, ...],
+    mask: str | None = None,
+    modelscope: bool = False,
+    extra_environment: Mapping[str, str] | None = None,
+    versions: EngineVersions | None = None,
+) -> dict[str, str]:
+    """:func:`engine_environment` for an engine of these weights, ``extra_environment`` on top."""
+    environment = engine_environment(
+        profile,
+        deployment,
+        backend,
+        devices=devices,
+        modelscope=modelscope,
+        mask=mask,
+        weights_are_local=Path(weights).is_dir(),
+        versions=versions,
+    )
+    return {**environment, **(extra_environment or {})}
+
+
 def serve_launch(
     profile: ModelProfile,
     deployment: Deployment,
@@ -117,6 +158,7 @@ def serve_launch(
     mask: str | None = None,
     modelscope: bool = False,
     extra_environment: Mapping[str, str] | None = None,
+    versions: EngineVersions | None = None,
 ) -> Launch:
     """The ``vllm serve`` command of a deployment.
 
@@ -124,21 +166,21 @@ def serve_launch(
     beside it: the script's first line names an interpreter of its own, which is another one when
     an environment was copied, linked or mounted elsewhere.
     """
-    local = Path(weights).is_dir()
-    environment = engine_environment(
+    environment = launch_environment(
         profile,
         deployment,
-        backend,
+        backend=backend,
+        weights=weights,
         devices=devices,
-        modelscope=modelscope,
         mask=mask,
-        weights_are_local=local,
+        modelscope=modelscope,
+        extra_environment=extra_environment,
+        versions=versions,
     )
-    environment.update(extra_environment or {})
     argv = [
         *(str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(weights)),
         *("--host", host, "--port", str(port), "--served-model-name", served_model_name),
-        *command_options(engine_arguments(profile, deployment, backend)),
+        *command_options(engine_arguments(profile, deployment, backend, versions)),
     ]
     return Launch(tuple(argv), environment)
 
@@ -149,9 +191,10 @@ def offline_options(
     *,
     backend: BackendName,
     weights: str | Path,
+    versions: EngineVersions | None = None,
 ) -> dict[str, ArgumentValue]:
     """Keyword arguments for ``vllm.LLM``."""
-    arguments = engine_arguments(profile, deployment, backend)
+    arguments = engine_arguments(profile, deployment, backend, versions)
     given = {name: value for name, value in arguments.items() if value is not None}
     return {"model": str(weights), **given}
 
@@ -184,6 +227,22 @@ def _option_text(value: object) -> str:
 
 def _engine(profile: ModelProfile, backend: BackendName) -> Engine:
     return profile.engine.get(backend, Engine())
+
+
+def _settings(
+    kind: Literal["arguments", "environment"],
+    profile: ModelProfile,
+    deployment: Deployment,
+    backend: BackendName,
+    versions: EngineVersions | None,
+) -> dict[str, Any]:
+    # Resolved one by one: where the deployment's binding does not hold, the profile's value does.
+    general = getattr(_engine(profile, backend), kind)
+    own = getattr(deployment, kind)
+    return {
+        **resolve(general, versions, f"{profile.path}: engine.{backend}.{kind}"),
+        **resolve(own, versions, f"{profile.path}: {deployment.name}.{kind}"),
+    }
 
 
 def _through_mask(devices: Sequence[int], mask: str | None) -> list[str]:

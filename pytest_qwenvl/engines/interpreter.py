@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.version_binding import EngineVersions
 
 REMEDY = (
     "One of these helps:\n"
@@ -77,6 +78,11 @@ class Interpreter:
     def vllm_version(self) -> str:
         """The version of vLLM."""
         return self.versions["vllm"] or ""
+
+    @property
+    def engine_versions(self) -> EngineVersions:
+        """What settings of a profile may be bound to."""
+        return EngineVersions(self.versions["vllm"], self.versions.get("vllm_ascend"))
 
     @property
     def has_lm_eval(self) -> bool:

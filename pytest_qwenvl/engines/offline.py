@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pytest_qwenvl.engines.command import Launch, engine_environment, offline_options
-from pytest_qwenvl.engines.cpu.overlay import cpu_environment
+from pytest_qwenvl.engines.command import Launch, launch_environment, offline_options
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.logged import Logged
+from pytest_qwenvl.engines.preparation import WORK, prepare
 from pytest_qwenvl.engines.process import EngineProcess, LogFollower
 from pytest_qwenvl.engines.server import describe_exit, interesting_line
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, QwenVLError
@@ -211,16 +211,17 @@ def offline_launch(
     extra_environment: Mapping[str, str] | None = None,
 ) -> Launch:
     """The command that runs the worker, with the deployment's environment."""
-    environment = engine_environment(
+    environment = launch_environment(
         profile,
         deployment,
-        backend,
+        backend=backend,
+        weights=weights,
         devices=devices,
-        modelscope=modelscope,
         mask=mask,
-        weights_are_local=Path(weights).is_dir(),
+        modelscope=modelscope,
+        extra_environment=extra_environment,
+        versions=interpreter.engine_versions,
     )
-    environment.update(extra_environment or {})
     return Launch((str(interpreter.path), str(_WORKER), str(descriptor)), environment)
 
 
@@ -253,13 +254,14 @@ def start_offline(
     Raises:
         EngineStartError: it exited, or hung for ``deployment.start_timeout`` seconds.
     """
-    run_directory.mkdir(parents=True, exist_ok=True)
-    work = run_directory / "work"
-    work.mkdir(exist_ok=True)
-    environment: dict[str, str] = {}
-    if backend == "cpu":
-        environment.update(cpu_environment(interpreter, run_directory / "overlay"))
-    environment.update(extra_environment or {})
+    environment = prepare(run_directory, interpreter, backend, extra_environment)
+    options = offline_options(
+        profile,
+        deployment,
+        backend=backend,
+        weights=weights,
+        versions=interpreter.engine_versions,
+    )
     ours, theirs = socket.socketpair()
     begun = time.monotonic()
     log_path = run_directory / "offline.log"
@@ -279,7 +281,7 @@ def start_offline(
         process = EngineProcess.start(
             launch,
             log_path=log_path,
-            working_directory=work,
+            working_directory=run_directory / WORK,
             descriptors=(theirs.fileno(),),
         )
     except BaseException:
@@ -287,7 +289,6 @@ def start_offline(
         raise
     finally:
         theirs.close()
-    options = offline_options(profile, deployment, backend=backend, weights=weights)
     llm = OfflineLLM(process, ours, options)
 
     def show(line: str) -> None:

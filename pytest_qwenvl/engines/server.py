@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.attached import AttachedServer, attach_server
 from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_name
-from pytest_qwenvl.engines.cpu.overlay import cpu_environment
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.ports import ReservedPort, reserve_port
+from pytest_qwenvl.engines.preparation import WORK, prepare
 from pytest_qwenvl.engines.process import EngineProcess, LogFollower
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError
 from pytest_qwenvl.profile import BackendName, Deployment, ModelProfile
@@ -136,11 +136,7 @@ def start_server(
         EngineStartError: it exited (whatever the code), hung for ``deployment.start_timeout``
             seconds, or refused the first requests; with the log's tail.
     """
-    run_directory.mkdir(parents=True, exist_ok=True)
-    environment: dict[str, str] = {}
-    if backend == "cpu":
-        environment.update(cpu_environment(interpreter, run_directory / "overlay"))
-    environment.update(extra_environment or {})
+    environment = prepare(run_directory, interpreter, backend, extra_environment)
     reserved = reserve_port(host, port)
     name = served_model_name(profile)
     try:
@@ -157,6 +153,7 @@ def start_server(
             mask=mask,
             modelscope=modelscope,
             extra_environment=environment,
+            versions=interpreter.engine_versions,
         )
         return launch_server(
             launch,
@@ -185,7 +182,7 @@ def launch_server(
     A key that the caller's environment gives to every vLLM server (``VLLM_API_KEY``) is the one
     that requests are sent with.
     """
-    work = run_directory / "work"
+    work = run_directory / WORK
     work.mkdir(parents=True, exist_ok=True)
     log_path = run_directory / "server.log"
     begun = time.monotonic()
