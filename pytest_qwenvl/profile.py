@@ -32,6 +32,24 @@ Family = Literal["qwen2.5-vl", "qwen3-vl"]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
 Source = Annotated[str, StringConstraints(min_length=8)]
 LatencyMetric = Literal["ttft", "tpot", "itl", "e2el"]
+Capability = Literal[
+    "auto_tools",
+    "completions",
+    "detokenize",
+    "json_schema",
+    "load",
+    "logprobs",
+    "metrics",
+    "mm_processor_kwargs",
+    "openapi",
+    "ping",
+    "responses",
+    "sleep",
+    "tokenize",
+    "tools",
+    "version",
+    "video",
+]
 
 
 class Model(BaseModel):
@@ -97,6 +115,8 @@ class Deployment(Model):
 
     Attributes:
         images: the limit of images in one prompt (``limit_mm_per_prompt``).
+        capabilities: what the server is declared to have or to lack, by the names of
+            :data:`pytest_qwenvl.capabilities.PROBES`; what is not declared is asked of it.
         estimated_seconds: how long its tests are expected to take, start-up included; only
             used to order the work.
         start_timeout: seconds after which an engine that is not ready counts as hung.
@@ -107,6 +127,7 @@ class Deployment(Model):
     npus: int = Field(ge=1)
     images: int = Field(ge=0)
     videos: int = Field(default=0, ge=0)
+    capabilities: dict[Capability, bool] = Field(default_factory=dict)
     arguments: dict[str, BoundArgument] = Field(default_factory=dict)
     environment: dict[str, BoundVariable] = Field(default_factory=dict)
     estimated_seconds: float = Field(default=600.0, gt=0)
