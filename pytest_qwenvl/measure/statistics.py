@@ -32,16 +32,29 @@ def _check_share(name: str, value: float) -> None:
 
 def probability_at_most(count: int, n: int, probability: float) -> float:
     """P(X <= count) for X binomial of ``n`` trials that each succeed with ``probability``."""
-    from scipy.stats import binom
+    # scipy.special, not scipy.stats: the same functions for 30 MB less.
+    from scipy.special import bdtr
 
-    return float(binom.cdf(count, n, probability))
+    return 0.0 if count < 0 else float(bdtr(min(count, n), n, probability))
 
 
 def probability_at_least(count: int, n: int, probability: float) -> float:
     """P(X >= count) for X binomial of ``n`` trials that each succeed with ``probability``."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
-    return float(binom.sf(count - 1, n, probability))
+    return 1.0 if count <= 0 else float(bdtrc(min(count - 1, n), n, probability))
+
+
+def quantile(share: float, n: int, probability: float) -> int:
+    """The smallest count that a binomial of ``n`` trials stays at or below with ``share``."""
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) // 2
+        if probability_at_most(middle, n, probability) >= share:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def lower_bound(count: int, n: int, confidence: float) -> float:
@@ -49,11 +62,11 @@ def lower_bound(count: int, n: int, confidence: float) -> float:
 
     The true share lies at or above it with at least ``confidence``.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     _check_counts(count, n)
     _check_share("confidence", confidence)
-    return 0.0 if count == 0 else float(beta.ppf(1 - confidence, count, n - count + 1))
+    return 0.0 if count == 0 else float(betaincinv(count, n - count + 1, 1 - confidence))
 
 
 def upper_bound(count: int, n: int, confidence: float) -> float:
@@ -61,11 +74,11 @@ def upper_bound(count: int, n: int, confidence: float) -> float:
 
     The true share lies at or below it with at least ``confidence``.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     _check_counts(count, n)
     _check_share("confidence", confidence)
-    return 1.0 if count == n else float(beta.ppf(confidence, count + 1, n - count))
+    return 1.0 if count == n else float(betaincinv(count + 1, n - count, confidence))
 
 
 def interval(count: int, n: int, confidence: float) -> tuple[float, float]:
@@ -104,14 +117,12 @@ def judge_floor(count: int, n: int, floor: float, confidence: float) -> FloorTes
     Raises:
         ValueError: impossible counts or confidence.
     """
-    from scipy.stats import binom
-
     _check_counts(count, n)
     _check_share("confidence", confidence)
     if not 0 <= floor <= 1:
         raise ValueError(f"floor {floor}: needs a number from 0 to 1")
     p_value = probability_at_most(count, n, floor)
-    largest = max(int(binom.ppf(1 - confidence, n, floor)), 0)
+    largest = quantile(1 - confidence, n, floor)
     while largest >= 0 and probability_at_most(largest, n, floor) > 1 - confidence:
         largest -= 1
     return FloorTest(below=p_value <= 1 - confidence, p_value=p_value, largest_failing=largest)
@@ -268,8 +279,6 @@ def percentile_interval(
     Raises:
         ValueError: no values, or an impossible percentile or confidence.
     """
-    from scipy.stats import binom
-
     estimate = percentile_of(values, percentile)
     _check_share("percentile/100", percentile / 100)
     _check_share("confidence", confidence)
@@ -277,8 +286,8 @@ def percentile_interval(
     n, share, tail = len(ordered), percentile / 100, (1 - confidence) / 2
     # Value number r (from 1) lies above the percentile with P(X <= r - 1), which is below the tail
     # up to r = ppf(tail), and below it with P(X >= r), which is so from r = ppf(1 - tail) + 1 on.
-    low = int(binom.ppf(tail, n, share))
-    high = int(binom.ppf(1 - tail, n, share)) + 1
+    low = quantile(tail, n, share)
+    high = quantile(1 - tail, n, share) + 1
     return PercentileInterval(
         estimate=estimate,
         low=ordered[low - 1] if low >= 1 else None,
