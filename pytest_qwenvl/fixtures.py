@@ -17,6 +17,7 @@ from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
 if TYPE_CHECKING:
     from openai import OpenAI
 
+    from pytest_qwenvl.capabilities import Capabilities
     from pytest_qwenvl.engines.endpoint import Endpoint
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.measure.bench_result import LoadResult
@@ -137,6 +138,34 @@ def start_offline_llm(
 def offline_llm(start_offline_llm: Callable[[], OfflineLLM]) -> OfflineLLM:
     """A ready offline ``LLM`` of the deployment, in a child process, shared by all its tests."""
     return start_offline_llm()
+
+
+@pytest.fixture(scope="session")
+def server_capabilities(server: Endpoint, deployment: PlannedDeployment) -> Capabilities:
+    """What the server can do, looked at once a deployment; tests take ``capabilities``."""
+    from pytest_qwenvl.capabilities import Capabilities
+
+    return Capabilities(server, deployment.deployment.capabilities)
+
+
+@pytest.fixture
+def capabilities(request: pytest.FixtureRequest, server_capabilities: Capabilities) -> Capabilities:
+    """What the server can do beyond the least, by name; asked of it when a test wants to know.
+
+    ``capabilities.require("tools")`` ends the test of an extended requirement as UNSUPPORTED
+    when the server lacks it, and fails that of a core requirement; ``capabilities.has("tools")``
+    only tells. Names: ``tools`` (named or required), ``auto_tools``, ``json_schema``,
+    ``logprobs``, ``mm_processor_kwargs``, ``video``, and the endpoints ``completions``,
+    ``responses``, ``tokenize``, ``detokenize``, ``metrics``, ``version``, ``load``, ``ping``,
+    ``openapi``, ``sleep``. A profile's deployment may declare some, which are then not asked:
+    ``capabilities = { video = false }``.
+    """
+    from pytest_qwenvl.collection import requirement_of
+    from pytest_qwenvl.run import catalogue_of
+
+    requirement = requirement_of(request.node)
+    core = requirement is not None and (catalogue_of(request.config)[requirement].level == "core")
+    return server_capabilities.asked_by(core=core)
 
 
 @pytest.fixture

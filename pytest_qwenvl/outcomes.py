@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_qwenvl.capabilities import UnsupportedError
 from pytest_qwenvl.catalogue import Catalogue
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.errors import (
@@ -59,11 +60,12 @@ def outcome_of(report: pytest.TestReport, call: pytest.CallInfo[None]) -> Outcom
     A failed assertion, a server that does not answer and an engine that dies are the product's;
     a failed set-up and an exception nobody foresaw are the suite's or the host's.
     """
+    problem = call.excinfo.value if call.excinfo else None
     if report.skipped:
-        return Outcome.SKIPPED
+        lacking = isinstance(problem, UnsupportedError)
+        return Outcome.UNSUPPORTED if lacking else Outcome.SKIPPED
     if report.passed:
         return Outcome.PASS
-    problem = call.excinfo.value if call.excinfo else None
     if isinstance(problem, JudgedError):
         return problem.outcome
     if isinstance(problem, InconclusiveError):

@@ -215,10 +215,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show INCONCLUSIVE and INVALID as what they are; pytest itself counts them as failed."""
+    """Show outcomes that pytest has no word for as what they are."""
     outcome = getattr(report, "qwenvl", {}).get("outcome")
     if outcome in {"INCONCLUSIVE", "INVALID"}:
         return outcome.lower(), outcome[0], outcome
+    if outcome == "UNSUPPORTED":
+        return "skipped", "u", outcome
     return None
 
 

@@ -19,6 +19,8 @@ class Outcome(str, Enum):
     INCONCLUSIVE = "INCONCLUSIVE"
     INVALID = "INVALID"
     SKIPPED = "SKIPPED"
+    UNSUPPORTED = "UNSUPPORTED"
+    WAIVED = "WAIVED"
 
 
 class Verdict(str, Enum):

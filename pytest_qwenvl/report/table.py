@@ -21,7 +21,16 @@ GROUPS = (
 )
 """Columns of the summary, in order; groups it does not name follow."""
 
-TROUBLE_WORST_FIRST = ("FAIL", "ERROR", "INVALID", "INCONCLUSIVE", "SKIPPED", NOT_JUDGED)
+TROUBLE_WORST_FIRST = (
+    "FAIL",
+    "ERROR",
+    "INVALID",
+    "INCONCLUSIVE",
+    "WAIVED",
+    "SKIPPED",
+    NOT_JUDGED,
+    "UNSUPPORTED",
+)
 """What a cell says beside its counts, worst first."""
 
 # Pytest's own letters where it has them.
@@ -30,8 +39,10 @@ LETTERS = {
     "ERROR": "E",
     "INVALID": "V",
     "INCONCLUSIVE": "I",
+    "WAIVED": "W",
     "SKIPPED": "s",
     NOT_JUDGED: "?",
+    "UNSUPPORTED": "u",
 }
 _NOTHING = "-"
 _MOST_HEADER_LINES = 4

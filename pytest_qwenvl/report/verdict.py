@@ -32,7 +32,9 @@ _WORST_FIRST = (
     Outcome.ERROR,
     Outcome.INVALID,
     Outcome.INCONCLUSIVE,
+    Outcome.WAIVED,
     Outcome.SKIPPED,
+    Outcome.UNSUPPORTED,
     Outcome.PASS,
 )
 _VERDICTS_WORST_FIRST = (Verdict.NON_CONFORMANT, Verdict.PARTIAL, Verdict.CONFORMANT)
