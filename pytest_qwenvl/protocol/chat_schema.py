@@ -8,16 +8,21 @@ in by the caller.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_qwenvl.protocol.body import nulls, read_json, validate
 from pytest_qwenvl.protocol.findings import Deviation, Finding, Kind, shorten, undocumented
+from pytest_qwenvl.protocol.meaning import (
+    created_findings,
+    identity_findings,
+    index_findings,
+    usage_findings,
+)
 
 if TYPE_CHECKING:
-    from openai.types import CompletionUsage, Model
+    from openai.types import Model
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 
@@ -30,10 +35,6 @@ __all__ = [
     "read_error",
     "read_models",
 ]
-
-CLOCK_DIFFERENCE = 86_400.0
-"""Seconds by which ``created`` may differ from the reader's clock: another host's clock may be
-wrong, milliseconds in place of seconds may not pass."""
 
 # Where OpenAI's specification (OpenAPI 2.3.0) allows no null though the openai types do.
 _COMPLETION_NOT_NULL = (
@@ -81,8 +82,8 @@ def read_chat_completion(
     completion, more = validate(data, ChatCompletion)
     findings += more + nulls(data, _COMPLETION_NOT_NULL)
     if completion is not None:
-        findings += _identity(completion, model, now)
-        findings += _indices([choice.index for choice in completion.choices], choices)
+        findings += identity_findings(completion, model, now)
+        findings += index_findings([choice.index for choice in completion.choices], choices)
         for position, choice in enumerate(completion.choices):
             findings += _message(data["choices"][position], f"choices[{position}]")
             if choice.logprobs is not None:
@@ -91,7 +92,7 @@ def read_chat_completion(
         if completion.usage is None:
             # The specification leaves usage optional; without it no token count can be checked.
             kind: Kind = "null" if "usage" in data else "missing"
-            findings.append(Finding("usage", "token counts", kind, kind=kind))
+            findings.append(Finding("usage", "token counts", kind, kind=kind, about="usage"))
         else:
             findings += usage_findings(completion.usage)
     return completion, undocumented(findings, "chat.completion", deviations)
@@ -116,13 +117,13 @@ def read_chat_chunk(
     chunk, more = validate(data, ChatCompletionChunk)
     findings += more + nulls(data, _CHUNK_NOT_NULL)
     if chunk is not None:
-        findings += _identity(chunk, model, now)
+        findings += identity_findings(chunk, model, now)
         for position, choice in enumerate(chunk.choices):
             if choice.logprobs is not None:
                 tokens = choice.logprobs.content or []
                 findings += _logprobs(tokens, f"choices[{position}].logprobs.content")
         if not chunk.choices and chunk.usage is None:
-            findings.append(Finding("choices", "a choice, or usage", "neither"))
+            findings.append(Finding("choices", "a choice, or usage", "neither", about="choices"))
         if chunk.usage is not None:
             findings += usage_findings(chunk.usage)
     return chunk, undocumented(findings, "chat.completion.chunk", deviations)
@@ -175,7 +176,7 @@ def read_models(
             models.append(listed)
             if not listed.id:
                 findings.append(Finding(f"{path}.id", "a name", "''"))
-            findings += _created(listed.created, now, f"{path}.created")
+            findings += created_findings(listed.created, now, f"{path}.created")
     names = [listed.id for listed in models]
     if len(set(names)) != len(names):
         findings.append(Finding("data", "each model once", shorten(names)))
@@ -247,30 +248,6 @@ def read_error(
     return read, undocumented(findings, "error", deviations)
 
 
-def _identity(
-    body: ChatCompletion | ChatCompletionChunk, model: str | None, now: float | None
-) -> list[Finding]:
-    findings = _created(body.created, now, "created")
-    if not body.id.strip():
-        findings.append(Finding("id", "an identifier", shorten(body.id)))
-    if model is not None and body.model != model:
-        findings.append(Finding("model", repr(model), shorten(body.model)))
-    return findings
-
-
-def _created(created: int, now: float | None, path: str) -> list[Finding]:
-    current = time.time() if now is None else now
-    if abs(created - current) <= CLOCK_DIFFERENCE:
-        return []
-    return [Finding(path, f"seconds since the epoch, about {current:.0f}", str(created))]
-
-
-def _indices(indices: list[int], expected: int) -> list[Finding]:
-    if sorted(indices) == list(range(expected)):
-        return []
-    return [Finding("choices", f"indices 0 to {expected - 1}, each once", shorten(indices))]
-
-
 def _message(choice: dict[str, Any], path: str) -> list[Finding]:
     findings = []
     message = choice["message"]
@@ -283,12 +260,14 @@ def _message(choice: dict[str, Any], path: str) -> list[Finding]:
             )
     calls = message.get("tool_calls") or []
     if choice["finish_reason"] == "tool_calls" and not calls:
-        findings.append(Finding(f"{path}.message.tool_calls", "a tool call", "none"))
+        where = f"{path}.message.tool_calls"
+        findings.append(Finding(where, "a tool call", "none", about="finish"))
     if "content" not in message:
         findings.append(Finding(f"{path}.message.content", "the key", "nothing", kind="missing"))
     elif not calls and not (message["content"] or message.get("refusal")):
         seen = shorten(message["content"])
-        findings.append(Finding(f"{path}.message.content", "a text that is not empty", seen))
+        where = f"{path}.message.content"
+        findings.append(Finding(where, "a text that is not empty", seen, about="content"))
     return findings
 
 
@@ -298,24 +277,8 @@ def _logprobs(tokens: Sequence[ChatCompletionTokenLogprob], path: str) -> list[F
         values = [token.logprob, *(top.logprob for top in token.top_logprobs)]
         # A probability of 1 may round to a logarithm a little above 0.
         if any(not value <= 1e-6 for value in values):
-            findings.append(Finding(f"{path}[{index}]", "logprobs of at most 0", shorten(values)))
-    return findings
-
-
-def usage_findings(usage: CompletionUsage, path: str = "usage") -> list[Finding]:
-    """What is wrong with token counts: negative ones, or a total that is not the sum."""
-    findings = []
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if prompt < 1:
-        findings.append(Finding(f"{path}.prompt_tokens", "1 or more", str(prompt)))
-    if completion < 0:
-        findings.append(Finding(f"{path}.completion_tokens", "0 or more", str(completion)))
-    if prompt + completion != total:
-        expected = f"{prompt} + {completion} = {prompt + completion}"
-        findings.append(Finding(f"{path}.total_tokens", expected, str(total)))
-    details = usage.prompt_tokens_details
-    cached = details.cached_tokens if details is not None else None
-    if cached is not None and not 0 <= cached <= prompt:
-        where = f"{path}.prompt_tokens_details.cached_tokens"
-        findings.append(Finding(where, f"0 to {prompt}", str(cached)))
+            seen = shorten(values)
+            findings.append(
+                Finding(f"{path}[{index}]", "logprobs of at most 0", seen, about="logprobs")
+            )
     return findings

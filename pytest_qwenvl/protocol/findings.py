@@ -18,6 +18,10 @@ else:
 
 Severity = Literal["error", "warning"]
 Kind = Literal["json", "missing", "type", "null", "extra", "meaning"]
+Subject = Literal[
+    "form", "id", "created", "model", "choices", "role", "content", "finish", "usage", "logprobs",
+    "transport", "end", "error",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Finding:
         seen: what was there, shortened.
         severity: ``error`` breaks a client; ``warning`` departs from the specification only.
         kind: what sort of thing; a documented deviation covers one kind.
+        about: which promise is broken, so that one broken thing is blamed on one requirement:
+            ``form`` is the schema's, ``transport`` and ``end`` the event stream's.
     """
 
     path: str
@@ -37,6 +43,7 @@ class Finding:
     seen: str
     severity: Severity = "error"
     kind: Kind = "meaning"
+    about: Subject = "form"
 
     def __str__(self) -> str:
         return f"{self.path}: expected {self.expected}, seen {self.seen} ({self.severity})"
@@ -145,6 +152,11 @@ def undocumented(
         for finding in findings
         if (re.sub(r"\[\d+\]", "[]", finding.path), finding.kind) not in known
     ]
+
+
+def about(findings: Iterable[Finding], *subjects: Subject) -> list[Finding]:
+    """Those of the findings that concern one of ``subjects``."""
+    return [finding for finding in findings if finding.about in subjects]
 
 
 def shorten(value: Any, length: int = 120) -> str:

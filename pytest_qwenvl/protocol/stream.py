@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_qwenvl.protocol.chat_schema import read_chat_chunk
-from pytest_qwenvl.protocol.findings import Deviation, Finding, shorten
+from pytest_qwenvl.protocol.findings import Deviation, Finding, Subject, shorten
+from pytest_qwenvl.protocol.sse import read_events
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -34,6 +35,7 @@ class StreamReading:
         first_text: seconds until the first chunk with text; None when there was none.
         usage: of the usage chunk.
         id, model: of the first chunk; empty when there was none.
+        bodies: the chunks as decoded JSON.
         findings: everything that is not as it must be.
     """
 
@@ -45,6 +47,7 @@ class StreamReading:
     usage: CompletionUsage | None
     id: str
     model: str
+    bodies: tuple[dict[str, Any], ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -87,24 +90,10 @@ def read_stream(
         sent: when the request was sent, on ``clock``; the time of this call when None.
         clock: a monotonic clock in seconds.
     """
-    start = clock() if sent is None else sent
-    events = _Events()
+    stream = read_events(lines, content_type, sent=sent, clock=clock)
     rules = _Rules(usage_asked, usage_in_every_chunk, choices)
-    if content_type.partition(";")[0].strip().lower() != "text/event-stream":
-        rules.object_to("header Content-Type", "text/event-stream", content_type)
-    # All bytes are taken before any is parsed: parsing must not delay what the clock says.
-    arrived: list[tuple[bytes, float]] = []
-    try:
-        for fragment in lines:
-            arrived.append((fragment, clock() - start))
-    except OSError as problem:  # What requests raises when the connection breaks off.
-        rules.object_to("$", "a stream that ends by itself", f"{type(problem).__name__}: {problem}")
-    for fragment, arrival in arrived:
-        for data in events.feed(fragment):
-            _read_event(data, arrival, rules, model, deviations, now)
-    rest = events.rest()
-    if rest:
-        rules.object_to("$", "an empty line after the last event", shorten(rest))
+    for event in stream.events:
+        _read_event(event.data, event.arrival, rules, model, deviations, now)
     rules.end()
     indices = range(max(choices, 1 + max(rules.texts, default=-1)))
     return StreamReading(
@@ -116,7 +105,8 @@ def read_stream(
         usage=rules.usage,
         id=rules.first.id if rules.first else "",
         model=rules.first.model if rules.first else "",
-        findings=tuple(events.findings + rules.findings),
+        bodies=tuple(rules.bodies),
+        findings=(*stream.findings, *rules.findings),
     )
 
 
@@ -135,14 +125,14 @@ def _read_event(
     error = _error_in(data)
     if error is not None:
         rules.events += 1
-        rules.object_to(where, "a chunk", f"an error inside the stream: {shorten(error, 300)}")
+        seen = f"an error inside the stream: {shorten(error, 300)}"
+        rules.object_to(where, "a chunk", seen, "error")
         return
     chunk, findings = read_chat_chunk(data, deviations=deviations, model=model, now=now)
-    rules.findings += [
-        Finding(f"{where}: {each.path}", each.expected, each.seen, each.severity, each.kind)
-        for each in findings
-    ]
+    rules.findings += [replace(each, path=f"{where}: {each.path}") for each in findings]
     rules.event(chunk, arrival)
+    if chunk is not None:
+        rules.bodies.append(json.loads(data))
 
 
 def _error_in(data: str) -> object | None:
@@ -151,46 +141,6 @@ def _error_in(data: str) -> object | None:
     except (ValueError, RecursionError):
         return None  # The chunk's own reader reports it.
     return value.get("error") if isinstance(value, dict) else None
-
-
-@dataclass
-class _Events:
-    """Server-sent events from bytes that may be cut anywhere."""
-
-    findings: list[Finding] = field(default_factory=list)
-    pending: bytes = b""
-    data: list[str] = field(default_factory=list)
-
-    def feed(self, fragment: bytes) -> list[str]:
-        """The data of every event that this fragment completes."""
-        *lines, self.pending = (self.pending + fragment).split(b"\n")
-        complete = []
-        for raw in lines:
-            line = raw.removesuffix(b"\r")
-            if not line:
-                if self.data:
-                    complete.append("\n".join(self.data))
-                self.data = []
-            elif not line.startswith(b":"):  # A comment keeps the connection alive.
-                self._data_line(line)
-        return complete
-
-    def _data_line(self, line: bytes) -> None:
-        if not line.startswith(b"data:"):
-            self.findings.append(Finding("$", "lines that begin with 'data: '", shorten(line)))
-            return
-        payload = line.removeprefix(b"data:")
-        if not payload.startswith(b" "):
-            seen = shorten(line)
-            self.findings.append(Finding("$", "a blank after 'data:'", seen, "warning"))
-        try:
-            self.data.append(payload.removeprefix(b" ").decode("utf-8"))
-        except UnicodeDecodeError as problem:
-            self.findings.append(Finding("$", "UTF-8", str(problem), kind="json"))
-
-    def rest(self) -> str:
-        """What arrived after the last complete event."""
-        return "\n".join([*self.data, self.pending.decode("utf-8", "replace")]).strip()
 
 
 class _Rules:
@@ -210,13 +160,14 @@ class _Rules:
         self.finished: dict[int, str] = {}
         self.usage: CompletionUsage | None = None
         self.ended = False
+        self.bodies: list[dict[str, Any]] = []
 
-    def object_to(self, path: str, expected: str, seen: str) -> None:
-        self.findings.append(Finding(path, expected, seen))
+    def object_to(self, path: str, expected: str, seen: str, about: Subject) -> None:
+        self.findings.append(Finding(path, expected, seen, about=about))
 
     def done(self) -> None:
         if self.ended:
-            self.object_to("$", f"{DONE} once", "twice")
+            self.object_to("$", f"{DONE} once", "twice", "end")
         self.ended = True
 
     def event(self, chunk: ChatCompletionChunk | None, arrival: float) -> None:
@@ -224,31 +175,34 @@ class _Rules:
         self.events += 1
         self.arrivals.append(arrival)
         if self.ended:
-            self.object_to(where, f"nothing after {DONE}", "a chunk")
+            self.object_to(where, f"nothing after {DONE}", "a chunk", "end")
         if chunk is None:
             return
         if self.first is None:
             self.first = chunk
-        for name in ("id", "created", "model"):
+        identity: tuple[Literal["id", "created", "model"], ...] = ("id", "created", "model")
+        for name in identity:
             of_all, of_this = getattr(self.first, name), getattr(chunk, name)
             if of_all != of_this:
-                self.object_to(f"{where}: {name}", f"{of_all!r} in all chunks", shorten(of_this))
+                expected = f"{of_all!r} in all chunks"
+                self.object_to(f"{where}: {name}", expected, shorten(of_this), name)
         self._usage(chunk, where)
         for position, choice in enumerate(chunk.choices):
             self._choice(choice, f"{where}: choices[{position}]", arrival)
 
     def _usage(self, chunk: ChatCompletionChunk, where: str) -> None:
         if self.usage is not None:
-            self.object_to(where, "nothing after the usage chunk", "a chunk")
+            self.object_to(where, "nothing after the usage chunk", "a chunk", "usage")
         if chunk.usage is None:
             if self.usage_in_every_chunk:
-                self.object_to(f"{where}: usage", "usage in every chunk", "none")
+                self.object_to(f"{where}: usage", "usage in every chunk", "none", "usage")
         elif not self.usage_asked:
-            self.object_to(f"{where}: usage", "no usage, it was not asked for", "usage")
+            self.object_to(f"{where}: usage", "no usage, it was not asked for", "usage", "usage")
         elif not chunk.choices:
             self.usage = chunk.usage
         elif not self.usage_in_every_chunk:
-            self.object_to(f"{where}: usage", "usage in a chunk without choices", "with choices")
+            expected = "usage in a chunk without choices"
+            self.object_to(f"{where}: usage", expected, "with choices", "usage")
 
     def _choice(self, choice: object, where: str, arrival: float) -> None:
         from openai.types.chat.chat_completion_chunk import Choice
@@ -256,16 +210,18 @@ class _Rules:
         assert isinstance(choice, Choice)
         index, delta = choice.index, choice.delta
         if not 0 <= index < self.choices:
-            self.object_to(f"{where}.index", f"0 to {self.choices - 1}", str(index))
+            self.object_to(f"{where}.index", f"0 to {self.choices - 1}", str(index), "choices")
         if index in self.finished:
-            self.object_to(where, "nothing after the finish_reason of its choice", "a chunk")
+            expected = "nothing after the finish_reason of its choice"
+            self.object_to(where, expected, "a chunk", "finish")
         if index not in self.texts:
             self.texts[index] = []
             if delta.role != "assistant":
-                role = f"{where}.delta.role"
-                self.object_to(role, "'assistant' in the first chunk", shorten(delta.role))
+                expected = "'assistant' in the first chunk"
+                self.object_to(f"{where}.delta.role", expected, shorten(delta.role), "role")
         elif delta.role not in (None, "assistant"):
-            self.object_to(f"{where}.delta.role", "'assistant' or none", shorten(delta.role))
+            role = shorten(delta.role)
+            self.object_to(f"{where}.delta.role", "'assistant' or none", role, "role")
         if delta.tool_calls:
             self.calls.add(index)
         if delta.content:
@@ -278,13 +234,13 @@ class _Rules:
     def end(self) -> None:
         """Object to what never came."""
         if not self.ended:
-            self.object_to("$", f"{DONE} at the end", "the end of the stream without it")
+            self.object_to("$", f"{DONE} at the end", "the end of the stream without it", "end")
         for index in range(self.choices):
             if index not in self.texts:
-                self.object_to(f"choice {index}", "chunks", "none")
+                self.object_to(f"choice {index}", "chunks", "none", "choices")
             elif index not in self.finished:
-                self.object_to(f"choice {index}", "a finish_reason", "none")
+                self.object_to(f"choice {index}", "a finish_reason", "none", "finish")
             elif not self.texts[index] and index not in self.calls:
-                self.object_to(f"choice {index}", "a text that is not empty", "none")
+                self.object_to(f"choice {index}", "a text that is not empty", "none", "content")
         if self.usage_asked and self.usage is None:
-            self.object_to("usage", "a usage chunk, it was asked for", "none")
+            self.object_to("usage", "a usage chunk, it was asked for", "none", "usage")
