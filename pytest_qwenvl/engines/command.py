@@ -26,10 +26,14 @@ class Launch:
     Attributes:
         argv: the whole command, interpreter first.
         environment: only the variables the suite adds or overrides.
+        farewell: a command that ends what the program runs outside of its own process tree (a
+            container); it is run when the program is over, however that came about. The standard
+            input of such a program stays open for as long as it is wanted.
     """
 
     argv: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    farewell: tuple[str, ...] = ()
 
     def shell_line(self) -> str:
         """The command as one line that can be pasted into a shell."""

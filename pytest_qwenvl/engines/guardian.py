@@ -6,11 +6,14 @@ daemonised or not, comes back to it and can be found. It reads one line of JSON 
 CONTROL and writes one line of JSON per event to STATUS::
 
     {"event": "started", "pid": 17}     {"event": "failed", "message": "..."}
-    {"event": "exited", "status": 0}    {"event": "gone", "lost": 0}
+    {"event": "exited", "status": 0}    {"event": "gone", "lost": 0, "farewell": ""}
 
 The end of CONTROL, the death of the process that started it, SIGTERM and a ``stop`` line all mean:
 end everything. The engine's output goes through a pipe that is read here, so that a full disk
 costs lines of the log and neither stops nor breaks the engine.
+
+An engine in a container is not below this process: a farewell command ends it, once the client
+that stood for it here is over. ``gone`` says what that command complained of, if it failed.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STRAGGLER_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what the engine left behind
 _ORPHAN_GRACE = 5.0  # seconds for the engine to end by itself once nobody waits for it
+_FAREWELL_LIMIT = 40.0  # seconds for the farewell; below what pytest grants the kernel for SIGKILL
 _DRAIN_LIMIT = 1 << 22  # bytes of log read at one go before other events are looked at
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -96,6 +100,61 @@ class Log:
         return written
 
 
+class Farewell:
+    """The command that ends what an engine runs elsewhere; started once, never waited for."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
+        self._argv = argv
+        self._environment = environment
+        self._deadline = 0.0
+        self._said = -1
+        self.pid = 0
+        self.failure = ""
+        self.over = not argv
+
+    def look(self, now: float) -> None:
+        """Start it at the first call; end it when it takes too long."""
+        if self.over:
+            return
+        if not self.pid:
+            self._start(now)
+        elif now >= self._deadline:
+            self.failure = f"{self._argv[0]} did not end within {_FAREWELL_LIMIT:.0f} s"
+            send([self.pid], signal.SIGKILL)
+
+    def ended(self, status: int) -> None:
+        """Take its exit status, and its words if it failed."""
+        self.over = True
+        with contextlib.suppress(OSError):
+            words = os.read(self._said, 1 << 14).decode(errors="replace").strip()
+            if status != 0:
+                self.failure = self.failure or words or f"exit status {status}"
+        os.close(self._said)
+
+    def _start(self, now: float) -> None:
+        self._said, writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._said, False)
+        try:
+            process = subprocess.Popen(
+                self._argv,
+                env=self._environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=writer,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.over = True
+            self.failure = f"{self._argv[0]}: {error.strerror}"
+        else:
+            self.pid = process.pid
+            self._deadline = now + _FAREWELL_LIMIT
+            process.returncode = 0  # reaped with everything else
+        finally:
+            os.close(writer)
+
+
 class Guardian:
     """Runs one engine from its start to the end of its last process."""
 
@@ -110,6 +169,7 @@ class Guardian:
         self._stragglers_told = False
         self._listening = True
         self._output = -1
+        self._farewell = Farewell([], {})
 
     def run(self) -> int:
         """Start what CONTROL says and stay until nothing of it is left."""
@@ -125,6 +185,7 @@ class Guardian:
             signal.signal(ignored, signal.SIG_IGN)
         try:
             self._log = Log(order["log"])
+            self._farewell = Farewell(order["farewell"], order["environment"])
             self._output = self._start(order)
         except (OSError, ValueError) as error:
             self._tell(event="failed", message=str(error))
@@ -145,6 +206,11 @@ class Guardian:
     def _start(self, order: dict[str, Any]) -> int:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reader, False)
+        channel: int | None = order["channel"]
+        standard_input = subprocess.DEVNULL if channel is None else channel
+        if order["farewell"] and channel is None:
+            # The other end stays open here, unused, until this process is gone.
+            standard_input, _ = os.pipe2(os.O_CLOEXEC)
         me = os.getpid()
 
         def die_with_guardian() -> None:
@@ -159,16 +225,17 @@ class Guardian:
             order["argv"],
             env=order["environment"],
             cwd=order["directory"],
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
+            stdin=standard_input,
+            stdout=writer if channel is None else channel,
             stderr=writer,
             pass_fds=order["descriptors"],
             start_new_session=True,
             preexec_fn=die_with_guardian,
         )
-        os.close(writer)
-        for descriptor in order["descriptors"]:
-            os.close(descriptor)
+        ours = (writer, standard_input, *order["descriptors"])
+        for descriptor in ours:
+            if descriptor >= 0:
+                os.close(descriptor)
         self._engine = process.pid
         # Children are reaped below, together with adopted ones; Popen must not wait for this one.
         process.returncode = 0
@@ -198,7 +265,7 @@ class Guardian:
             self._reap()
             if self._clean():
                 self._drain()
-                self._tell(event="gone", lost=self._log.lost)
+                self._tell(event="gone", lost=self._log.lost, farewell=self._farewell.failure)
                 return 0
 
     def _patience(self) -> float | None:
@@ -245,7 +312,9 @@ class Guardian:
                 return
             if pid == 0:
                 return
-            if pid == self._engine:
+            if pid == self._farewell.pid:
+                self._farewell.ended(os.waitstatus_to_exitcode(status))
+            elif pid == self._engine:
                 # Its last words are in the pipe; whoever hears of the exit wants to read them.
                 self._drain()
                 self._engine_status = os.waitstatus_to_exitcode(status)
@@ -256,7 +325,12 @@ class Guardian:
         now = time.monotonic()
         if self._engine_status is None:
             if self._kill_at is not None and now >= self._kill_at:
-                send(descendants(os.getpid()), signal.SIGKILL)
+                # What keeps a container may be below too, and is needed to end it.
+                mine = descendants(os.getpid()) if self._farewell.over else [self._engine]
+                send(mine, signal.SIGKILL)
+            return False
+        self._farewell.look(now)
+        if not self._farewell.over:
             return False
         left = descendants(os.getpid())
         if not left:

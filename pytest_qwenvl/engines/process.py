@@ -56,6 +56,7 @@ class EngineProcess:
         self._exit_status: int | None = None
         self._failure = ""
         self._lost_log_bytes = 0
+        self._farewell_failure = ""
         self._started = threading.Event()
         self._gone = threading.Event()
 
@@ -67,6 +68,7 @@ class EngineProcess:
         log_path: Path,
         working_directory: Path,
         descriptors: Sequence[int] = (),
+        channel: int | None = None,
     ) -> EngineProcess:
         """Start a program and return once it runs.
 
@@ -75,6 +77,8 @@ class EngineProcess:
             log_path: file for its output, appended to; its folder must exist.
             working_directory: an existing folder.
             descriptors: file descriptors the program inherits.
+            channel: a file descriptor that becomes its standard input and output; only its
+                standard error goes to the log then.
 
         Raises:
             EngineStartError: the program or its log could not be opened.
@@ -83,13 +87,14 @@ class EngineProcess:
         status, status_writer = os.pipe()
         token = uuid.uuid4().hex
         ends = (control_reader, status_writer)
+        passed = descriptors if channel is None else (*descriptors, channel)
         try:
             guardian = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_GUARDIAN), *map(str, ends)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(*ends, *descriptors),
+                pass_fds=(*ends, *passed),
                 start_new_session=True,
             )
         except BaseException:
@@ -110,6 +115,8 @@ class EngineProcess:
             "directory": str(working_directory),
             "log": str(log_path),
             "descriptors": list(descriptors),
+            "channel": channel,
+            "farewell": list(launch.farewell),
             "parent": os.getpid(),
         }
         try:
@@ -154,7 +161,8 @@ class EngineProcess:
             grace: seconds between asking (SIGTERM) and killing.
 
         Raises:
-            EngineError: a process survived SIGKILL for a minute (it hangs inside the kernel).
+            EngineError: a process survived SIGKILL for a minute (it hangs inside the kernel), or
+                what it ran outside of its process tree (a container) could not be ended.
         """
         if not self._gone.is_set():
             with contextlib.suppress(OSError):
@@ -169,6 +177,14 @@ class EngineProcess:
                     argv=self.launch.argv,
                 )
         self._hang_up()
+        failure, self._farewell_failure = self._farewell_failure, ""
+        if failure:
+            raise EngineError(
+                failure,
+                log_path=self.log_path,
+                log_tail=self.log_tail(),
+                argv=self.launch.argv,
+            )
         return self._exit_status
 
     def log_offset(self) -> int:
@@ -221,6 +237,7 @@ class EngineProcess:
                     self.exited.set()
                 elif event["event"] == "gone":
                     self._lost_log_bytes = event["lost"]
+                    self._farewell_failure = event["farewell"]
                     gone = True
         if not gone:
             self._bury()
@@ -233,6 +250,8 @@ class EngineProcess:
         if not self.pid:
             self._failure = self._failure or "its guardian ended before the program was started"
         kill_all(self._guardian.pid, self.pid, self._token)
+        if self.pid and self.launch.farewell:
+            self._farewell_failure = _say_farewell(self.launch)
         if self._exit_status is None:
             self._exit_status = -9
 
@@ -313,6 +332,24 @@ def _read_from(path: Path, offset: int) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def _say_farewell(launch: Launch) -> str:
+    # What the guardian would have done.
+    try:
+        done = subprocess.run(
+            launch.farewell,
+            env={**os.environ, **launch.environment},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=KILL_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{launch.farewell[0]}: {error}"
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit {done.returncode}"
 
 
 @atexit.register
