@@ -17,6 +17,10 @@ class UsageProblem(QwenVLError):
     """The command line, a profile, or the host does not allow the run that was asked for."""
 
 
+class LeaseError(QwenVLError):
+    """Devices that exist could not be had: they are sick, or somebody else uses them."""
+
+
 class EngineError(QwenVLError):
     """An engine did not start, or is gone.
 

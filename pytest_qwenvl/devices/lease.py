@@ -1,25 +1,28 @@
-"""Who holds which device: all of a request or nothing, host-wide, released by the kernel.
+"""Leases: the exclusive right to some devices of a host, all of a request or nothing.
 
-One lock file a device lies in a directory that every run on the host shares. A lock is an
-advisory ``flock`` on an open file: it is gone when its holder dies, even by SIGKILL. The JSON in
-the file is for people; the lock is the truth.
+Exclusive across xdist workers, unrelated runs and users (``locks.py``), in order of asking
+(``line.py``), on devices that were looked at anew (``taking.py``), until their memory is back
+(``returning.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import tempfile
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_qwenvl.devices.choosing import Exclusive, devices_held
+from pytest_qwenvl.devices.inventory import Inventory
+from pytest_qwenvl.devices.locks import Lock, LockDirectory, default_lock_directory
+from pytest_qwenvl.devices.npu import Npu
+from pytest_qwenvl.devices.reading import read_npus
+from pytest_qwenvl.devices.returning import RETURN_SECONDS, wait_for_memory
+from pytest_qwenvl.devices.taking import PATIENCE_SECONDS, Look, Request, Stock
 from pytest_qwenvl.errors import UsageProblem
-
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,16 @@ class Lease:
         devices: indices into what the caller may see.
         physical: their host-wide identities.
         waited: seconds from asking to getting.
+        held: host-wide identities of everything that is kept from others: ``physical``, and what
+            stays empty beside it.
+        passed_over: why devices that nobody leased were not given, by host-wide identity.
     """
 
     devices: tuple[int, ...]
     physical: tuple[str, ...]
     waited: float
-
-
-def default_lock_directory() -> Path:
-    """Where every run on this host looks for locks, whoever started it."""
-    return Path(tempfile.gettempdir()) / "pytest-qwenvl-leases"
+    held: tuple[str, ...] = ()
+    passed_over: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class DevicePool:
@@ -51,6 +54,20 @@ class DevicePool:
         lock_directory: shared by all runs on the host.
         allowance: names of slots that bound what this run holds at once (``--npus``): the
             workers of one run share them, so that they do not together hold more.
+        npus: what is known of each device, to choose neighbours by; empty for virtual ones.
+        look: reads anew what is known of all NPUs of the host, by whatever means; None where
+            there is nothing to look at.
+        run_id: the run this pool belongs to; its workers have pools of the same.
+        patience: seconds for which a request waits although even all leases' end would not
+            leave it enough devices that are fit for use.
+        return_seconds: seconds within which an ended engine's memory must be back.
+
+    Attributes:
+        quarantined: devices that this pool keeps locked since their memory did not come back,
+            and why, by host-wide identity.
+
+    Raises:
+        UsageProblem: locks cannot be kept in the folder for them.
     """
 
     def __init__(
@@ -59,35 +76,51 @@ class DevicePool:
         physical: Sequence[str],
         lock_directory: Path | None = None,
         allowance: Sequence[str] = (),
+        *,
+        npus: Sequence[Npu] = (),
+        look: Look | None = None,
+        run_id: str = "",
+        patience: float = PATIENCE_SECONDS,
+        return_seconds: float = RETURN_SECONDS,
     ) -> None:
-        self._devices = tuple(zip(devices, physical, strict=True))
-        self._directory = lock_directory or default_lock_directory()
-        self._allowance = tuple(allowance)
-        self._prepare()
+        run_id = run_id or f"pid-{os.getpid()}"
+        locks = LockDirectory(lock_directory or default_lock_directory())
+        self._devices = dict(zip(physical, devices, strict=True))
+        self._stock = Stock(locks, tuple(physical), tuple(npus), look, run_id)
+        self._slots = Stock(locks, tuple(allowance), (), None, run_id, disposable=True)
+        self._patience = patience
+        self._return_seconds = return_seconds
+        self._quarantine: dict[str, Lock] = {}
+        self.quarantined: dict[str, str] = {}
 
-    def _prepare(self) -> None:
-        try:
-            if not self._directory.is_dir():
-                self._directory.mkdir(parents=True, exist_ok=True)
-                # Every user of the host takes locks here, as in /tmp itself.
-                self._directory.chmod(0o1777)
-            os.close(self._open(self._directory / "turn"))
-        except OSError as problem:
-            raise UsageProblem(
-                f"cannot keep device locks in {self._directory}: {problem}; make it writable for "
-                f"every user of this host"
-            ) from None
+    @classmethod
+    def of_inventory(
+        cls,
+        inventory: Inventory,
+        *,
+        most: int | None = None,
+        run_id: str = "",
+        environment: Mapping[str, str] | None = None,
+        lock_directory: Path | None = None,
+    ) -> DevicePool:
+        """The pool of a host's devices, which looks at NPUs with ``npu-smi`` where there is one.
 
-    def _open(self, path: Path) -> int:
-        # Without O_TRUNC: the record in it belongs to whoever holds the lock now. Without O_CREAT
-        # first: a kernel with protected_regular refuses that on another user's file.
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, 0o666)
-            return descriptor
+        Args:
+            most: how many the run may hold at once (``--npus``); None for all.
+            environment: what npu-smi is found in and runs under (``os.environ``).
+        """
+        environment = dict(os.environ if environment is None else environment)
+        tool = shutil.which("npu-smi", path=environment.get("PATH")) if inventory.npus else None
+        bounded = most is not None and most < len(inventory.devices)
+        return cls(
+            inventory.devices,
+            inventory.physical,
+            lock_directory,
+            [f"run-{run_id}-slot{index}" for index in range(most or 0)] if bounded else (),
+            npus=inventory.npus,
+            look=None if tool is None else (lambda: read_npus(tool, environment)),
+            run_id=run_id,
+        )
 
     @contextlib.contextmanager
     def lease(
@@ -95,72 +128,76 @@ class DevicePool:
         count: int,
         holder: str,
         waiting: Callable[[str], None] | None = None,
+        *,
+        exclusive: Exclusive = "devices",
+        memory_utilization: float | None = None,
     ) -> Iterator[Lease]:
         """Hold ``count`` devices for the length of a ``with`` block.
 
-        Waits while others hold them, in order of asking, and says so through ``waiting``.
+        Waits while others hold them, in order of asking. Each device is looked at before it is
+        given; sick ones, such as others use and such as have too little free memory are passed
+        over. At the block's end, when nothing may run on them any more, each is given back once
+        its memory is back; one whose memory stays is quarantined: it remains locked until this
+        process ends.
+
+        Args:
+            holder: what it is for, shown to whoever waits.
+            waiting: is told, whenever it changes, what is waited for and what is passed over.
+            exclusive: what else nobody may use meanwhile; it counts against the allowance.
+            memory_utilization: share of a device's memory that must be free.
 
         Raises:
-            UsageProblem: more devices than there are, or more than the run's allowance.
+            UsageProblem: more devices than there are, or more than the run's allowance; the
+                folder of locks cannot be used; npu-smi does not answer.
+            LeaseError: too few devices are fit for use, and that did not change within the
+                pool's patience, or cannot change while this run lasts.
         """
-        most = min(len(self._devices), len(self._allowance) or len(self._devices))
-        if count > most:
-            raise UsageProblem(f"{holder} needs {count} devices; this run may hold {most}")
+        names = self._stock.names
+        needed = devices_held(count, exclusive, self._stock.npus, len(names))
+        most = min(len(names), len(self._slots.names) or len(names))
+        if needed > most:
+            whole = "" if exclusive == "devices" else f", which with its whole {exclusive} are"
+            raise UsageProblem(
+                f"{holder} needs {count} devices{f'{whole} {needed}' if whole else ''}; this run "
+                f"may hold {most}"
+            )
+        tell = _Teller(waiting)
         asked = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            taken = self._take(count, stack, waiting, holder)
-            devices = tuple(index for index, _ in taken)
-            physical = tuple(name for _, name in taken)
-            yield Lease(devices, physical, time.monotonic() - asked)
+        with contextlib.ExitStack() as held:
+            if self._slots.names:
+                request = Request(needed, holder)
+                taken = held.enter_context(self._slots.taken(request, tell, self._patience))
+            request = Request(count, holder, exclusive, memory_utilization)
+            taken = held.enter_context(self._stock.taken(request, tell, self._patience))
+            try:
+                yield Lease(
+                    devices=tuple(self._devices[name] for name in taken.devices),
+                    physical=taken.devices,
+                    waited=time.monotonic() - asked,
+                    held=tuple(taken.locks),
+                    passed_over=taken.passed_over,
+                )
+            finally:
+                left = wait_for_memory(taken, self._stock.look, self._return_seconds, tell)
+                for name, reason in left.items():
+                    self._quarantine[name] = taken.keep_locked(name, reason)
+                    self.quarantined[name] = reason
 
-    def _take(
-        self,
-        count: int,
-        stack: contextlib.ExitStack,
-        waiting: Callable[[str], None] | None,
-        holder: str,
-    ) -> list[tuple[int, str]]:
-        told = False
-        # Whoever holds the turn is served next: a large request is not starved by small ones.
-        with self._locked("turn", blocking=True):
-            while True:
-                with contextlib.ExitStack() as attempt:
-                    slots = self._try(self._allowance, count, attempt, holder)
-                    names = [name for _, name in self._devices]
-                    free = self._try(names, count, attempt, holder)
-                    if len(free) == count and (len(slots) == count or not self._allowance):
-                        stack.enter_context(attempt.pop_all())
-                        return [pair for pair in self._devices if pair[1] in free]
-                if waiting is not None and not told:
-                    waiting(f"{holder} waits for {count} of {len(self._devices)} devices")
-                    told = True
-                time.sleep(_POLL_SECONDS)
+    def release_quarantined(self) -> None:
+        """Give back what was kept locked; for the end of a run."""
+        for lock in self._quarantine.values():
+            lock.release()
+        self._quarantine.clear()
 
-    def _try(
-        self, names: Sequence[str], count: int, stack: contextlib.ExitStack, holder: str
-    ) -> list[str]:
-        got: list[str] = []
-        for name in names:
-            if len(got) == count:
-                break
-            with contextlib.suppress(BlockingIOError):
-                stack.enter_context(self._locked(name, blocking=False, holder=holder))
-                got.append(name)
-        return got
 
-    @contextlib.contextmanager
-    def _locked(self, name: str, *, blocking: bool, holder: str = "") -> Iterator[None]:
-        path = self._directory / name
-        descriptor = self._open(path)
-        try:
-            flags = fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB
-            fcntl.flock(descriptor, flags)
-            if holder:
-                record = {"pid": os.getpid(), "since": time.time(), "holder": holder}
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(record).encode(), 0)
-            yield
-            if holder:
-                os.ftruncate(descriptor, 0)
-        finally:
-            os.close(descriptor)
+class _Teller:
+    """Passes on what changed since it was last told."""
+
+    def __init__(self, told: Callable[[str], None] | None) -> None:
+        self._told = told
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        if text != self._last and self._told is not None:
+            self._told(text)
+        self._last = text

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qwenvl.devices import lease as lease_module
-from pytest_qwenvl.devices.lease import DevicePool, default_lock_directory
+from pytest_qwenvl.devices import locks as locks_module
+from pytest_qwenvl.devices.lease import DevicePool
+from pytest_qwenvl.devices.locks import default_lock_directory
 from pytest_qwenvl.errors import UsageProblem
 from tests.engines.support import wait_until
 
@@ -198,7 +199,8 @@ def test_a_directory_whose_files_cannot_be_opened(locks, monkeypatch):
     def refuse(*arguments: object, **options: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(lease_module.os, "open", refuse)
+    pool(locks)
+    monkeypatch.setattr(locks_module.os, "open", refuse)
     with pytest.raises(UsageProblem, match=r"cannot keep device locks.*Permission denied"):
         pool(locks)
 
@@ -222,17 +224,21 @@ def test_another_users_lock_file_is_opened_without_making_it(locks, monkeypatch)
     opened: list[int] = []
     really_open = os.open
 
-    def watched(path: object, flags: int, *arguments: int) -> int:
-        opened.append(flags)
+    def watched(path: Path, flags: int, *arguments: int) -> int:
+        if path.parent == locks:
+            opened.append(flags)
         return really_open(path, flags, *arguments)
 
-    monkeypatch.setattr(lease_module.os, "open", watched)
+    monkeypatch.setattr(locks_module.os, "open", watched)
     with pool(locks).lease(1, "me"):
         pass
     assert opened
     assert not any(flags & (os.O_CREAT | os.O_TRUNC) for flags in opened)
 
 
-def test_the_directory_is_the_hosts(monkeypatch, tmp_path):
-    monkeypatch.setattr(lease_module.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert default_lock_directory() == tmp_path / "pytest-qwenvl-leases"
+def test_the_directory_is_the_hosts_whatever_a_batch_system_says(monkeypatch, tmp_path):
+    monkeypatch.delenv("QWENVL_LOCK_DIRECTORY", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert default_lock_directory() == Path("/tmp/pytest-qwenvl-leases")
+    monkeypatch.setenv("QWENVL_LOCK_DIRECTORY", str(tmp_path / "shared"))
+    assert default_lock_directory() == tmp_path / "shared"

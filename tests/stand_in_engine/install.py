@@ -119,4 +119,6 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
     """The environment of a child pytest: nothing of the user's that could change its course."""
     dropped = ("PYTEST_", "ASCEND_", "QWENVL_", "STAND_IN", "HF_", "MODELSCOPE_", "COV_", "VLLM_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "HOME": str(home), **(extra or {})}
+    # Devices are leased among the runs of one test, whatever else this machine does.
+    locks = home / "tmp" / "pytest-qwenvl-leases"
+    return {**kept, "HOME": str(home), "QWENVL_LOCK_DIRECTORY": str(locks), **(extra or {})}
