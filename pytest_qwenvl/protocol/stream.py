@@ -10,15 +10,16 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_qwenvl.protocol.chat_schema import read_chat_chunk
+from pytest_qwenvl.protocol.completion_schema import read_completion_chunk, unfinished
 from pytest_qwenvl.protocol.findings import Deviation, Finding, Subject, shorten
-from pytest_qwenvl.protocol.sse import read_events
+from pytest_qwenvl.protocol.sse import ServerEvent, read_events
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletionChunk
 
 DONE = "[DONE]"
 
@@ -68,13 +69,14 @@ def read_stream(
     usage_asked: bool = False,
     usage_in_every_chunk: bool = False,
     choices: int = 1,
+    completions: bool = False,
     model: str | None = None,
     deviations: Sequence[Deviation] = (),
     now: float | None = None,
     sent: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> StreamReading:
-    """Read a streamed chat completion and hold it against every rule of the protocol.
+    """Read a streamed completion and hold it against every rule of the protocol.
 
     Args:
         lines: the body's bytes as they arrive, line ends included; they may be cut anywhere
@@ -84,6 +86,7 @@ def read_stream(
         usage_asked: ``stream_options.include_usage`` of the request.
         usage_in_every_chunk: ``stream_options.continuous_usage_stats``, a vLLM extension.
         choices: ``n`` of the request.
+        completions: whether the stream is one of ``/v1/completions``, not of a chat.
         model: the name that was asked for; not compared when None.
         deviations: departures that are no findings.
         now: seconds since the epoch, for the plausibility of ``created``; the clock when None.
@@ -92,8 +95,14 @@ def read_stream(
     """
     stream = read_events(lines, content_type, sent=sent, clock=clock)
     rules = _Rules(usage_asked, usage_in_every_chunk, choices)
+    read = partial(
+        _completion_chunk if completions else _chat_chunk,
+        deviations=deviations,
+        model=model,
+        now=now,
+    )
     for event in stream.events:
-        _read_event(event.data, event.arrival, rules, model, deviations, now)
+        _read_event(event, rules, read)
     rules.end()
     indices = range(max(choices, 1 + max(rules.texts, default=-1)))
     return StreamReading(
@@ -110,29 +119,83 @@ def read_stream(
     )
 
 
-def _read_event(
-    data: str,
-    arrival: float,
-    rules: _Rules,
-    model: str | None,
-    deviations: Sequence[Deviation],
-    now: float | None,
-) -> None:
-    if data == DONE:
+@dataclass(frozen=True)
+class _Piece:
+    """What one chunk adds to one choice."""
+
+    index: int
+    text: str
+    role: str | None
+    calls: bool
+    finish_reason: str | None
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What the rules ask of a chunk, of a chat or of a completion."""
+
+    id: str
+    created: int
+    model: str
+    usage: CompletionUsage | None
+    pieces: list[_Piece]
+
+
+_ReadChunk = Callable[[str], tuple[_Chunk | None, list[Finding]]]
+
+
+def _chat_chunk(data: str, **reading: Any) -> tuple[_Chunk | None, list[Finding]]:
+    chunk, findings = read_chat_chunk(data, **reading)
+    if chunk is None:
+        return None, findings
+    pieces = [
+        _Piece(
+            each.index,
+            each.delta.content or "",
+            each.delta.role,
+            bool(each.delta.tool_calls),
+            each.finish_reason,
+        )
+        for each in chunk.choices
+    ]
+    return _Chunk(chunk.id, chunk.created, chunk.model, chunk.usage, pieces), findings
+
+
+def _completion_chunk(data: str, **reading: Any) -> tuple[_Chunk | None, list[Finding]]:
+    chunk, findings = read_completion_chunk(data, **reading)
+    if chunk is None:
+        return None, findings
+    open_ones = unfinished(json.loads(data))
+    pieces = [
+        # A completion has no roles: the rule of the first chunk's is met.
+        _Piece(
+            each.index,
+            each.text,
+            "assistant",
+            False,
+            None if position in open_ones else each.finish_reason,
+        )
+        for position, each in enumerate(chunk.choices)
+    ]
+    return _Chunk(chunk.id, chunk.created, chunk.model, chunk.usage, pieces), findings
+
+
+def _read_event(event: ServerEvent, rules: _Rules, read: _ReadChunk) -> None:
+    if event.data == DONE:
         rules.done()
         return
     where = f"event {rules.events}"
-    error = _error_in(data)
+    error = _error_in(event.data)
     if error is not None:
         rules.events += 1
         seen = f"an error inside the stream: {shorten(error, 300)}"
         rules.object_to(where, "a chunk", seen, "error")
         return
-    chunk, findings = read_chat_chunk(data, deviations=deviations, model=model, now=now)
+    chunk, findings = read(event.data)
     rules.findings += [replace(each, path=f"{where}: {each.path}") for each in findings]
-    rules.event(chunk, arrival)
+    rules.event(chunk, event.arrival)
     if chunk is not None:
-        rules.bodies.append(json.loads(data))
+        rules.bodies.append(json.loads(event.data))
 
 
 def _error_in(data: str) -> object | None:
@@ -153,7 +216,7 @@ class _Rules:
         self.findings: list[Finding] = []
         self.events = 0
         self.arrivals: list[float] = []
-        self.first: ChatCompletionChunk | None = None
+        self.first: _Chunk | None = None
         self.first_text: float | None = None
         self.texts: dict[int, list[str]] = {}
         self.calls: set[int] = set()
@@ -170,7 +233,7 @@ class _Rules:
             self.object_to("$", f"{DONE} once", "twice", "end")
         self.ended = True
 
-    def event(self, chunk: ChatCompletionChunk | None, arrival: float) -> None:
+    def event(self, chunk: _Chunk | None, arrival: float) -> None:
         where = f"event {self.events}"
         self.events += 1
         self.arrivals.append(arrival)
@@ -187,10 +250,10 @@ class _Rules:
                 expected = f"{of_all!r} in all chunks"
                 self.object_to(f"{where}: {name}", expected, shorten(of_this), name)
         self._usage(chunk, where)
-        for position, choice in enumerate(chunk.choices):
+        for position, choice in enumerate(chunk.pieces):
             self._choice(choice, f"{where}: choices[{position}]", arrival)
 
-    def _usage(self, chunk: ChatCompletionChunk, where: str) -> None:
+    def _usage(self, chunk: _Chunk, where: str) -> None:
         if self.usage is not None:
             self.object_to(where, "nothing after the usage chunk", "a chunk", "usage")
         if chunk.usage is None:
@@ -198,17 +261,14 @@ class _Rules:
                 self.object_to(f"{where}: usage", "usage in every chunk", "none", "usage")
         elif not self.usage_asked:
             self.object_to(f"{where}: usage", "no usage, it was not asked for", "usage", "usage")
-        elif not chunk.choices:
+        elif not chunk.pieces:
             self.usage = chunk.usage
         elif not self.usage_in_every_chunk:
             expected = "usage in a chunk without choices"
             self.object_to(f"{where}: usage", expected, "with choices", "usage")
 
-    def _choice(self, choice: object, where: str, arrival: float) -> None:
-        from openai.types.chat.chat_completion_chunk import Choice
-
-        assert isinstance(choice, Choice)
-        index, delta = choice.index, choice.delta
+    def _choice(self, piece: _Piece, where: str, arrival: float) -> None:
+        index = piece.index
         if not 0 <= index < self.choices:
             self.object_to(f"{where}.index", f"0 to {self.choices - 1}", str(index), "choices")
         if index in self.finished:
@@ -216,20 +276,20 @@ class _Rules:
             self.object_to(where, expected, "a chunk", "finish")
         if index not in self.texts:
             self.texts[index] = []
-            if delta.role != "assistant":
+            if piece.role != "assistant":
                 expected = "'assistant' in the first chunk"
-                self.object_to(f"{where}.delta.role", expected, shorten(delta.role), "role")
-        elif delta.role not in (None, "assistant"):
-            role = shorten(delta.role)
+                self.object_to(f"{where}.delta.role", expected, shorten(piece.role), "role")
+        elif piece.role not in (None, "assistant"):
+            role = shorten(piece.role)
             self.object_to(f"{where}.delta.role", "'assistant' or none", role, "role")
-        if delta.tool_calls:
+        if piece.calls:
             self.calls.add(index)
-        if delta.content:
-            self.texts[index].append(delta.content)
+        if piece.text:
+            self.texts[index].append(piece.text)
             if self.first_text is None:
                 self.first_text = arrival
-        if choice.finish_reason is not None:
-            self.finished.setdefault(index, choice.finish_reason)
+        if piece.finish_reason is not None:
+            self.finished.setdefault(index, piece.finish_reason)
 
     def end(self) -> None:
         """Object to what never came."""
