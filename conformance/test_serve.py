@@ -32,11 +32,6 @@ ACCESS_LINE = '"POST /v1/chat/completions HTTP/1.1" 200'
 LOG_DELAY = 10.0  # seconds in which a written line reaches the log file
 
 
-def _needs_log(server: Endpoint) -> None:
-    if server.log_path is None:
-        pytest.skip("the log of an attached server (--endpoint) cannot be seen")
-
-
 @pytest.mark.smoke
 @pytest.mark.deployment_mode("serve")
 @pytest.mark.requirement("QVL-SRV-001")
@@ -47,10 +42,10 @@ def test_becomes_ready(start_server: Callable[[], Endpoint], evidence: Evidence)
     server.check_alive()
 
 
+@pytest.mark.needs("log")
 @pytest.mark.requirement("QVL-SRV-002")
 def test_start_up_log(server: Endpoint, evidence: Evidence) -> None:
     """The three lines the tutorial shows are logged, in order."""
-    _needs_log(server)
     log = server.log_since(0)
     found = [log.find(line) for line in START_UP_LINES]
     evidence.record(lines=dict(zip(START_UP_LINES, found, strict=True)))
@@ -97,10 +92,10 @@ def test_tutorial_request(server: Endpoint, evidence: Evidence) -> None:
     assert reason == "stop", f"expected finish_reason stop, seen {reason!r}"
 
 
+@pytest.mark.needs("log")
 @pytest.mark.requirement("QVL-SRV-005")
 def test_access_log(server: Endpoint, evidence: Evidence) -> None:
     """The server that was started logs the request it answered."""
-    _needs_log(server)
     before = server.log_since(0).count(ACCESS_LINE)
     chat(server, TUTORIAL_MESSAGES, max_tokens=1)
     deadline = time.monotonic() + LOG_DELAY
