@@ -37,6 +37,7 @@ def test_greedy_repeats(server: Endpoint, evidence: Evidence) -> None:
 
 
 @pytest.mark.last
+@pytest.mark.needs("launch")
 @pytest.mark.requirement("QVL-CON-001")
 def test_served_equals_offline(
     server: Endpoint,
