@@ -66,6 +66,7 @@ def test_load_is_completed(
     evidence.judge(Outcome.INVALID if invalid else Outcome.PASS, sentence)
 
 
+@pytest.mark.needs("hardware")
 @pytest.mark.requirement("QVL-LAT-002")
 def test_budgets(
     load: Callable[[], LoadResult],
