@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from conformance.known_faults import KnownFault, load_known_faults
 from conformance.offline_answers import OfflineAnswers, ask, offline_partner
+from conformance.refusing import Refusing
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.devices.lease import Lease
 from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.protocol.findings import Deviation, load_deviations
 
@@ -23,6 +27,25 @@ def deviations(engine_session: EngineSession) -> tuple[Deviation, ...]:
     attached = engine_session.plan.endpoint is not None
     version = "" if attached else engine_session.interpreter.vllm_version
     return load_deviations(Path(__file__).with_name("deviations.toml"), version)
+
+
+@pytest.fixture(scope="session")
+def known_faults(engine_session: EngineSession) -> tuple[KnownFault, ...]:
+    """What this engine's version is known to get wrong, whatever the requirement."""
+    attached = engine_session.plan.endpoint is not None
+    return load_known_faults(version="" if attached else engine_session.interpreter.vllm_version)
+
+
+@pytest.fixture
+def refuses(
+    request: pytest.FixtureRequest,
+    server: Endpoint,
+    evidence: Evidence,
+    known_faults: tuple[KnownFault, ...],
+) -> Refusing:
+    """Sends wrong requests and judges their refusals: ``refuses(cases)``."""
+    its = [fault for fault in known_faults if fault.requirement == requirement_of(request.node)]
+    return Refusing(server, evidence, its)
 
 
 @pytest.fixture(scope="session")
