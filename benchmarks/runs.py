@@ -39,12 +39,28 @@ def measure_default() -> list[Figure]:
             key = (engine.model, engine.deployment)
             starts[key] = starts.get(key, 0) + 1
     rest = 100 * (seconds - engines - programs) / seconds
+    for line in _where_the_rest_goes(seconds, run):
+        print(line, flush=True)
     return [
         Figure("whole default run", seconds / 60, 12, "min"),
         Figure("of which beside engine start, lm-eval and load", rest, 10, "%"),
         Figure("engine starts of one deployment", max(starts.values()), 1, "starts"),
         Figure("peak memory of the pytest process", memory, 200, "MB"),
     ]
+
+
+def _where_the_rest_goes(seconds: float, run: RunRecord) -> list[str]:
+    """Seconds beside engine start, lm-eval and load, by deployment; and outside of any test."""
+    spent: dict[str, float] = {}
+    for result in run.results:
+        name = f"{result.model}/{result.deployment}" if result.model else "host"
+        spent[name] = spent.get(name, 0.0) + result.duration + result.setup
+    outside = seconds - sum(spent.values())
+    for engine in run.engines:
+        name = f"{engine.model}/{engine.deployment}"
+        spent[name] = spent.get(name, 0.0) - (engine.ready or 0) - (engine.seconds or 0)
+    lines = [f"       in the tests of {name}: {value:.1f} s" for name, value in spent.items()]
+    return [*lines, f"       outside of tests (collecting, stopping engines): {outside:.1f} s"]
 
 
 def _run(*arguments: str) -> tuple[float, RunRecord, float]:
