@@ -24,9 +24,10 @@ _ID = re.compile(r"QVL-[A-Z]+-\d{3}")
 _MUST = re.compile(r"\bMUST\b")
 _TOP_KEYS = ("version", "requirement")
 _REQUIRED_KEYS = ("id", "group", "level", "since", "must", "rationale", "source")
-_KEYS = (*_REQUIRED_KEYS, "test", "per")
+_KEYS = (*_REQUIRED_KEYS, "test", "per", "applies_to")
 _LEVELS = ("core", "extended")
 _PER = ("deployment", "model")
+_BACKENDS = ("npu", "cpu")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def render_markdown(catalogue: Catalogue, tests: Mapping[str, Sequence[str]]) ->
                     "",
                     f"**{_one_line(requirement.must)}**",
                     "",
-                    f"- level: {requirement.level}, since {requirement.since}{_per(requirement)}",
+                    f"- level: {requirement.level}, since {requirement.since}{_scope(requirement)}",
                     f"- why: {_one_line(requirement.rationale)}",
                     f"- source: {_one_line(requirement.source)}",
                     "- test: " + (", ".join(f"`{name}`" for name in names) or "none yet"),
@@ -201,7 +202,14 @@ def _requirement(path: Path, number: int, entry: dict[str, Any]) -> Requirement:
     if isinstance(entry.get("id"), str):
         where += f" ({entry['id']})"
     _check_keys(where, entry, _KEYS, _REQUIRED_KEYS)
+    applies_to = entry.get("applies_to", list(_BACKENDS))
+    if not isinstance(applies_to, list) or not applies_to or set(applies_to) - set(_BACKENDS):
+        raise UsageProblem(
+            f"{where}: applies_to: needs a list of {' and '.join(_BACKENDS)}, has {applies_to!r}"
+        )
     for key, value in entry.items():
+        if key == "applies_to":
+            continue
         if not isinstance(value, str) or not value.strip():
             raise UsageProblem(f"{where}: {key}: needs text, has {value!r}")
     if not _ID.fullmatch(entry["id"]):
@@ -215,7 +223,9 @@ def _requirement(path: Path, number: int, entry: dict[str, Any]) -> Requirement:
     per = entry.get("per", "deployment")
     if per not in _PER:
         raise UsageProblem(f"{where}: per: {per!r} is neither of {' and '.join(_PER)}")
-    return Requirement(**{key: entry[key] for key in _REQUIRED_KEYS}, per=per)
+    return Requirement(
+        **{key: entry[key] for key in _REQUIRED_KEYS}, per=per, applies_to=tuple(applies_to)
+    )
 
 
 def _check_keys(
@@ -260,8 +270,11 @@ def _marker_id(path: Path, decorator: ast.expr) -> str:
     )
 
 
-def _per(requirement: Requirement) -> str:
-    return ", decided once a model" if requirement.per == "model" else ""
+def _scope(requirement: Requirement) -> str:
+    text = ", decided once a model" if requirement.per == "model" else ""
+    if set(requirement.applies_to) != set(_BACKENDS):
+        text += f", on the {' and '.join(requirement.applies_to)} backend"
+    return text
 
 
 def _one_line(text: str) -> str:

@@ -168,6 +168,23 @@ def decide_once(items: list[pytest.Item], catalogue: Catalogue) -> list[pytest.I
     return dropped
 
 
+def drop_inapplicable(
+    items: list[pytest.Item], catalogue: Catalogue, backend: str
+) -> list[pytest.Item]:
+    """Remove, and return, the items whose requirement has no meaning on this backend.
+
+    Such a requirement is not claimed: a host without NPUs neither has nor lacks a driver.
+    """
+
+    def applies(item: pytest.Item) -> bool:
+        requirement = requirement_of(item)
+        return requirement is None or backend in catalogue[requirement].applies_to
+
+    dropped = [item for item in items if not applies(item)]
+    items[:] = [item for item in items if applies(item)]
+    return dropped
+
+
 def held_back(dropped: list[pytest.Item]) -> list[NotRun]:
     """The deployments behind dropped items, each once, with the reason."""
     found: dict[str, NotRun] = {}
@@ -186,7 +203,8 @@ def held_back(dropped: list[pytest.Item]) -> list[NotRun]:
 def order(items: list[pytest.Item], plan: Plan, groups: dict[str, str]) -> None:
     """Sort in place: a deployment's tests together, in plan order, cheapest group first.
 
-    Items without a deployment come first; they are the ones that need no engine. Tests marked
+    Items without a deployment come first; they are the ones that need no engine. So do those of
+    the environment: a host that lacks something is known before any engine starts. Tests marked
     ``last`` close their deployment, whatever their group: they may end its engine.
     """
     position = {one.id: index for index, one in enumerate(plan.deployments)}
@@ -195,7 +213,9 @@ def order(items: list[pytest.Item], plan: Plan, groups: dict[str, str]) -> None:
         planned = planned_of(item)
         group = groups.get(requirement_of(item) or "", "")
         rank = GROUP_ORDER.index(group) if group in GROUP_ORDER else 0
-        where = -1 if planned is None else position[planned.id]
+        where = -1
+        if planned is not None and group != "environment":
+            where = position[planned.id]
         return where, item.get_closest_marker("last") is not None, rank
 
     items.sort(key=key)

@@ -158,9 +158,10 @@ def pytest_collection_modifyitems(
                     f"{item.nodeid} decides {name}, which is not in {config_path(config)}"
                 )
             groups[name] = catalogue[name].group
-        repeated = collection.decide_once(items, catalogue)
-        if repeated:
-            config.hook.pytest_deselected(items=repeated)
+        left_out = collection.drop_inapplicable(items, catalogue, plan_of(config).inventory.backend)
+        left_out += collection.decide_once(items, catalogue)
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
         if any(collection.planned_of(item) for item in items):
             collection.order(items, plan_of(config), groups)
     return result

@@ -43,6 +43,7 @@ class Requirement(Record):
     Attributes:
         per: whether every deployment it applies to decides it, or only the smallest one of each
             model that the run selects: what number of devices and engine arguments cannot change.
+        applies_to: the backends on which it can be decided; on another it is not claimed.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Requirement(Record):
     rationale: str
     source: str
     per: Literal["deployment", "model"] = "deployment"
+    applies_to: tuple[Literal["npu", "cpu"], ...] = ("npu", "cpu")
 
 
 class Result(Record):
