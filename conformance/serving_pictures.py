@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -37,7 +37,8 @@ class PictureServer:
     """Pages by path, and every request line seen.
 
     Attributes:
-        pages: what is served; anything else is 404. May be changed while it runs.
+        pages: what is served, by decoded path, whatever the query; anything else is 404. May be
+            changed while it runs.
     """
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
@@ -105,7 +106,8 @@ def _handler(pictures: PictureServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             """Serve a page, or 404."""
             pictures.note(self.path)
-            page = pictures.pages.get(self.path, Page(b"nothing here", "text/plain", 404))
+            path = unquote(urlsplit(self.path).path)
+            page = pictures.pages.get(path, Page(b"nothing here", "text/plain", 404))
             self.send_response(page.status)
             self.send_header("Content-Type", page.media_type)
             self.send_header("Content-Length", str(len(page.data)))

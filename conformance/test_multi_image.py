@@ -1,91 +1,41 @@
-"""Several images in a prompt: limits, order, and exactly counted prompt tokens."""
+"""Several images in a prompt: how many, in which order, and where among the texts."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 
 from conformance.asking import (
     ask_all,
     chat,
-    chat_body,
     check_answers,
-    object_of,
+    choice_of,
+    question_of,
     questions,
     text_of,
-    tokens_of,
 )
-from conformance.tutorial import TUTORIAL_MESSAGES, expected_prompt_tokens
-from fixtures.bank import Picture, data_url, generate
+from conformance.picture_requests import check_refused, picture, turn, words
+from fixtures.bank import data_url, generate
+from fixtures.bank.arrangements import which_among_repeated, which_of_sizes
+from pytest_qwenvl.capabilities import Capabilities
 from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.protocol.image_tokens import prompt_tokens_of_images
 
 pytestmark = pytest.mark.multi_image
 
-# Widths and heights in pixels: below and above the smallest area, both sides odd, ties when
-# rounded to blocks of 28 and of 32, both orientations, and one photograph.
-SIZES = (
-    (56, 56),
-    (64, 64),
-    (100, 37),
-    (37, 100),
-    (112, 224),
-    (224, 224),
-    (297, 117),
-    (336, 336),
-    (421, 119),
-    (640, 480),
-    (1024, 768),
-)
+# Widths and heights in pixels that the references understand: the smallest, the largest, and
+# both orientations of a long one, so that neighbours differ in tokens, rows and columns.
+ALTERNATING = ((56, 56), (224, 224), (60, 200), (224, 112))
+_PLACES = 3
 
 
-def _content(sizes: tuple[tuple[int, int], ...]) -> list[dict[str, object]]:
-    parts: list[dict[str, object]] = [
-        {
-            "type": "image_url",
-            "image_url": {"url": data_url(Picture(width, height, (210, 60, 60), ()))},
-        }
-        for width, height in sizes
-    ]
-    return [*parts, {"type": "text", "text": "What colour is it?"}]
-
-
-def _prompt_tokens(server: Endpoint, *sizes: tuple[int, int]) -> int:
-    messages = [{"role": "user", "content": _content(sizes)}]
-    return tokens_of(chat(server, messages, max_tokens=1), "prompt_tokens")
-
-
-@pytest.mark.smoke
-@pytest.mark.requirement("QVL-IMG-001")
-def test_tutorial_prompt_tokens(
-    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
-) -> None:
-    """The tutorial's request costs what its text and picture predict."""
-    seen = tokens_of(chat(server, TUTORIAL_MESSAGES, max_tokens=1), "prompt_tokens")
-    expected = expected_prompt_tokens(deployment.profile)
-    evidence.record(expected=expected, seen=seen)
-    assert seen == expected, (
-        f"usage.prompt_tokens: expected {expected} for the tutorial's 297x117 picture, seen {seen}"
-    )
-
-
-@pytest.mark.requirement("QVL-IMG-002")
-def test_prompt_tokens_by_size(
-    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
-) -> None:
-    """Each size adds exactly the tokens the processor's arithmetic gives."""
-    without = _prompt_tokens(server)
-    wrong = []
-    for size in SIZES:
-        expected = prompt_tokens_of_images([size], deployment.profile.image)
-        seen = _prompt_tokens(server, size) - without
-        evidence.append("sizes", {"size": size, "expected": expected, "seen": seen})
-        if seen != expected:
-            wrong.append(f"{size[0]}x{size[1]}: expected {expected} more tokens, seen {seen}")
-    assert not wrong, "usage.prompt_tokens beside the text-only request:\n" + "\n".join(wrong)
+def _several(deployment: PlannedDeployment) -> int:
+    """How many images a full prompt has here, as far as the bank's questions stay easy."""
+    limit = deployment.deployment.images
+    if limit < 2:
+        pytest.skip(f"the deployment allows {limit} images in a prompt")
+    return min(limit, 4)
 
 
 @pytest.mark.requirement("QVL-IMG-003")
@@ -108,50 +58,93 @@ def test_up_to_the_limit(
 def test_beyond_the_limit(
     server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
 ) -> None:
-    """One image too many is refused, in one turn and over turns, and the server goes on."""
+    """One image too many is refused, and the server goes on."""
     limit = deployment.deployment.images
     (within,) = generate("which_image", 1, images=limit)
     (beyond,) = generate("which_image", 1, images=limit + 1)
-    messages = beyond.openai_messages()
-    user = messages[-1]["content"]
-    over_turns = [
-        *messages[:-1],
-        {"role": "user", "content": user[:1]},
-        {"role": "assistant", "content": "I see it."},
-        {"role": "user", "content": user[1:]},
-    ]
-    for name, refused in (("in one turn", messages), ("over two turns", over_turns)):
-        response = server.request(
-            "POST", "/v1/chat/completions", json=chat_body(server, refused, max_tokens=1)
-        )
-        evidence.append(
-            "refusals", {"case": name, "status": response.status_code, "body": response.text[:2000]}
-        )
-        assert response.status_code == 400, (
-            f"{limit + 1} images {name} against a limit of {limit}: expected 400, seen "
-            f"{response.status_code}: {response.text[:300]}"
-        )
-        error = object_of(response).get("error")
-        assert isinstance(error, dict), f"expected an error object, seen {response.text[:300]}"
-        message = str(error.get("message"))
-        assert re.search(rf"\b{limit}\b", message), (
-            f"expected an error message that names the limit {limit}, seen {message!r}"
-        )
-        text = text_of(chat(server, within.openai_messages()))
-        evidence.append("answers_afterwards", text)
+    check_refused(
+        server,
+        beyond.openai_messages(),
+        f"{limit + 1} images against a limit of {limit}",
+        evidence,
+        status=range(400, 401),
+        naming=rf"\b{limit}\b",
+    )
+    evidence.record(answer_afterwards=text_of(chat(server, within.openai_messages())))
 
 
-@pytest.mark.requirement("QVL-IMG-005")
-def test_every_image_counts(
+@pytest.mark.requirement("QVL-IMG-011")
+def test_repeated_images(
     server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
 ) -> None:
-    """Images of several sizes add up; the same image twice counts twice."""
-    limit = deployment.deployment.images
-    if limit < 2:
-        pytest.skip(f"the deployment allows {limit} images in a prompt")
-    without = _prompt_tokens(server)
-    for sizes in (((64, 64), (64, 64)), ((224, 112), (112, 224)), (SIZES * 2)[3 : 3 + limit]):
-        expected = prompt_tokens_of_images(sizes, deployment.profile.image)
-        seen = _prompt_tokens(server, *sizes) - without
-        evidence.append("sizes", {"sizes": sizes, "expected": expected, "seen": seen})
-        assert seen == expected, f"{sizes}: expected {expected} more prompt tokens, seen {seen}"
+    """Where one picture stands several times, the other one keeps its place."""
+    count = deployment.profile.understanding.items
+    items = which_among_repeated(count, _several(deployment))
+    check_answers(deployment, "which_image", items, ask_all(server, items), evidence)
+
+
+@pytest.mark.requirement("QVL-IMG-012")
+def test_alternating_sizes(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """Images of very different sizes in one prompt are told apart in their order."""
+    count = deployment.profile.understanding.items
+    items = which_of_sizes(count, ALTERNATING[: _several(deployment)])
+    check_answers(deployment, "which_image", items, ask_all(server, items), evidence)
+
+
+@pytest.mark.requirement("QVL-IMG-013")
+def test_images_of_several_turns(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """Images of two earlier turns are told apart by a question in a third."""
+    _several(deployment)
+    items = questions(deployment.profile, "earlier_turn", images=2, seed=4)
+    check_answers(deployment, "earlier_turn", items, ask_all(server, items), evidence)
+
+
+@pytest.mark.requirement("QVL-IMG-014")
+def test_place_among_texts(
+    server: Endpoint, capabilities: Capabilities, evidence: Evidence
+) -> None:
+    """Whether an image stands before or after a text reaches the model."""
+    if reason := capabilities.missing("logprobs"):
+        raise InconclusiveError(f"without log probabilities this cannot be seen: {reason}")
+    moved = noise = 0.0
+    for item in generate("position", _PLACES, seed=6):
+        image, question = picture(data_url(item.pictures[0])), words(question_of(item))
+        hint = words("Look at the picture.")
+        for before, after in (
+            ((image, question), (question, image)),
+            ((hint, image, question), (image, hint, question)),
+        ):
+            # One at a time, so that no batch comes between equal requests.
+            first, again, other = (
+                _first_token(server, [turn("user", *parts)]) for parts in (before, before, after)
+            )
+            noise = max(noise, _distance(first, again))
+            moved = max(moved, _distance(first, other))
+    evidence.record(moved=moved, noise=noise)
+    assert moved > 3 * noise, (
+        "expected other log probabilities of the first token when the image stands elsewhere "
+        f"among the texts, seen a difference of {moved:.4f} at most, beside {noise:.4f} between "
+        "equal requests: images are put in one place, wherever they were"
+    )
+
+
+def _first_token(server: Endpoint, messages: list[dict[str, object]]) -> dict[str, float]:
+    """The likeliest first tokens of the answer, with their log probabilities."""
+    choice = choice_of(chat(server, messages, max_tokens=1, logprobs=True, top_logprobs=5))
+    try:
+        (entry,) = choice["logprobs"]["content"]
+        return {one["token"]: float(one["logprob"]) for one in entry["top_logprobs"]}
+    except (KeyError, TypeError, ValueError):
+        raise AssertionError(
+            f"expected the log probabilities of one token, seen {str(choice)[:300]}"
+        ) from None
+
+
+def _distance(one: dict[str, float], other: dict[str, float]) -> float:
+    """The largest difference of a log probability; tokens that only one of them names count too."""
+    lowest = min([*one.values(), *other.values()])
+    return max(abs(one.get(it, lowest) - other.get(it, lowest)) for it in {*one, *other})
