@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import time
@@ -33,12 +34,8 @@ class RawAnswer:
     @property
     def status(self) -> int:
         """The status of the last response in ``data``, interim ones left out; 0 for none."""
-        found = 0
-        for line in self.data.split(b"\r\n"):
-            words = line.split(b" ", 2)
-            if words[0].startswith(b"HTTP/1.") and len(words) > 1 and words[1].isdigit():
-                found = int(words[1])
-        return found if found >= 200 else 0
+        found = [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})\b", self.data)]
+        return found[-1] if found and found[-1] >= 200 else 0
 
     @property
     def body(self) -> bytes:
@@ -69,10 +66,15 @@ def connection(server: Endpoint, timeout: float) -> Iterator[socket.socket]:
 def header(server: Endpoint, method: str, path: str, *lines: str) -> bytes:
     """A request's header with the server's host and key, ended by an empty line."""
     url = urlsplit(server.base_url)
-    sent = [f"{method} {url.path.rstrip('/')}{path} HTTP/1.1", f"Host: {url.netloc}", *lines]
+    sent = [f"{method} {request_target(server, path)} HTTP/1.1", f"Host: {url.netloc}", *lines]
     if server.api_key:
         sent.append(f"Authorization: Bearer {server.api_key}")
     return "\r\n".join([*sent, "", ""]).encode()
+
+
+def request_target(server: Endpoint, path: str) -> str:
+    """``path`` below the server's own, as a request line has it."""
+    return urlsplit(server.base_url).path.rstrip("/") + path
 
 
 def post(server: Endpoint, path: str, body: bytes, *lines: str) -> bytes:
