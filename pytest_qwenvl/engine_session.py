@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -18,6 +19,7 @@ from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.report.results import EngineRecord
 
 if TYPE_CHECKING:
+    from pytest_qwenvl.engines.argument_check import ArgumentCheck
     from pytest_qwenvl.engines.attached import AttachedServer
     from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.engines.interpreter import Interpreter
@@ -86,6 +88,13 @@ class EngineSession:
             overlay.mkdir(parents=True, exist_ok=True)
             self._cpu_environment = cpu_environment(self.interpreter, overlay)
         return self._cpu_environment
+
+    @functools.cached_property
+    def arguments(self) -> ArgumentCheck:
+        """Whether the engine would accept a deployment's arguments; asked before any start."""
+        from pytest_qwenvl.engines.argument_check import ArgumentCheck
+
+        return ArgumentCheck(self.interpreter, self.plan.inventory.backend, self.steps)
 
     @contextlib.contextmanager
     def lease(self, planned: PlannedDeployment) -> Iterator[Lease]:
@@ -205,6 +214,7 @@ class EngineSession:
         self.stop()
         began = time.time()
         try:
+            self.arguments.check(planned.profile, planned.deployment)
             with self.steps(f"{planned.id}: starting") as step:
                 engine = starter(
                     planned.profile,

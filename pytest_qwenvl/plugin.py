@@ -183,6 +183,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         recording.take_carried(state_of(session.config, session.items))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Before the first test: would the engine accept what the profiles say?"""
+    from pytest_qwenvl.arguments_first import check_before_tests
+
+    check_before_tests(session)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -76,6 +76,17 @@ def engine_arguments(
     return arguments
 
 
+def profile_environment(
+    profile: ModelProfile,
+    deployment: Deployment,
+    backend: BackendName,
+    versions: EngineVersions | None = None,
+) -> dict[str, str]:
+    """Variables that the profile and its deployment set; see :func:`engine_arguments`."""
+    environment: dict[str, str] = _settings("environment", profile, deployment, backend, versions)
+    return environment
+
+
 def engine_environment(
     profile: ModelProfile,
     deployment: Deployment,
@@ -104,7 +115,7 @@ def engine_environment(
             are not known.
     """
     caller = os.environ if inherited is None else inherited
-    environment: dict[str, str] = _settings("environment", profile, deployment, backend, versions)
+    environment = profile_environment(profile, deployment, backend, versions)
     preload = [path for path in _engine(profile, backend).preload if Path(path).exists()]
     if preload:
         before = environment.get("LD_PRELOAD", caller.get("LD_PRELOAD", ""))
