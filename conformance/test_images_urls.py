@@ -11,7 +11,7 @@ import pytest
 
 from conformance.asking import chat, chat_body, text_of
 from conformance.picture_requests import CHAT, check_refused, picture, shown, together
-from conformance.plain_twins import COLOURS, check_like_plain, require_understood
+from conformance.plain_twins import COLOURS, Part, check_like_plain, require_understood
 from conformance.serving_pictures import Page, serving
 from fixtures.bank import Item, encodings
 from fixtures.bank.encodings import Encoded
@@ -45,13 +45,13 @@ def test_wrong_media_type(server: Endpoint, evidence: Evidence, media_type: str)
 @pytest.mark.requirement("QVL-PIC-024")
 def test_data_url_forms(server: Endpoint, evidence: Evidence) -> None:
     """Parameters, capitals and a missing media type are part of the form."""
+
+    def prefixed(prefix: str) -> Part:
+        return lambda file: picture(prefix + _payload(file))
+
     for prefix in ("data:image/png;name=a.png;base64,", "DATA:IMAGE/PNG;base64,", "data:;base64,"):
         check_like_plain(
-            server,
-            [encodings.png],
-            evidence,
-            items=COLOURS[::2],
-            part=lambda file, prefix=prefix: picture(prefix + _payload(file)),
+            server, [encodings.png], evidence, items=COLOURS[::2], part=prefixed(prefix)
         )
 
 
@@ -93,7 +93,7 @@ def test_url_as_text(server: Endpoint, evidence: Evidence) -> None:
 def test_detail(server: Endpoint, evidence: Evidence) -> None:
     """Every level of detail is accepted; `auto` is what no level is."""
 
-    def with_detail(level: str) -> Any:
+    def with_detail(level: str) -> Part:
         return lambda file: picture(file.url(), detail=level)
 
     check_like_plain(server, [encodings.png], evidence, part=with_detail("auto"))
