@@ -7,6 +7,7 @@ run reads them and sends the result to its workers as it is.
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,10 @@ class Config(BaseModel):
         engine_python: interpreter that has vLLM; the one that runs pytest by default.
         report_directory: where ``report.json``, logs and raw evidence go.
         endpoint: base URL of a server that somebody else started.
+        served_model_name: the name that server has the model under; None for the profile's, or
+            the only one it lists.
         api_key_env: name of the variable that holds the endpoint's key.
+        waivers: file of known failures.
         catalogue: the suite's catalogue of requirements; None outside a conformance suite.
     """
 
@@ -42,8 +46,25 @@ class Config(BaseModel):
     engine_python: Path | None = None
     report_directory: Path | None = None
     endpoint: str | None = None
+    served_model_name: str | None = None
     api_key_env: str | None = None
+    waivers: Path | None = None
     catalogue: Path | None = None
+
+    @property
+    def endpoint_key(self) -> str | None:
+        """The endpoint's key, from the variable that ``--api-key-env`` names; None for none.
+
+        Raises:
+            UsageProblem: no such variable.
+        """
+        if self.api_key_env is None:
+            return None
+        if not os.environ.get(self.api_key_env):
+            raise UsageProblem(
+                f"--api-key-env {self.api_key_env}: no such variable in the environment"
+            )
+        return os.environ[self.api_key_env]
 
     @property
     def suite(self) -> Path | None:
@@ -77,8 +98,10 @@ def read_config(pytest_config: pytest.Config) -> Config:
         elif given not in (None, ""):
             values[option.field] = option.parse(str(given))
     catalogue = pytest_config.getini("qwenvl_catalogue")
-    if values.get("api_key_env") and not values.get("endpoint"):
-        raise UsageProblem("--api-key-env names the key of an --endpoint; none was given")
+    for name, what in (("api_key_env", "the key"), ("served_model_name", "the model")):
+        if values.get(name) and not values.get("endpoint"):
+            flag = "--" + name.replace("_", "-")
+            raise UsageProblem(f"{flag} names {what} of an --endpoint; none was given")
     return Config(catalogue=root / catalogue if catalogue else None, **values)
 
 

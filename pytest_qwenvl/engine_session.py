@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.lease import DevicePool, Lease
-from pytest_qwenvl.errors import EngineError, UsageProblem
+from pytest_qwenvl.errors import EngineError
 from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.report.results import EngineRecord
 
@@ -60,7 +60,7 @@ class EngineSession:
         self.records: list[EngineRecord] = []
         self._interpreter: Interpreter | None = None
         self._cpu_environment: dict[str, str] | None = None
-        self._running: Server | OfflineLLM | None = None
+        self._running: Server | OfflineLLM | AttachedServer | None = None
 
     @property
     def interpreter(self) -> Interpreter:
@@ -132,18 +132,16 @@ class EngineSession:
         return llm
 
     def attach(self, planned: PlannedDeployment) -> AttachedServer:
-        """The server behind ``--endpoint``, checked to be ready.
-
-        Raises:
-            EngineStartError: it does not answer as a ready server does.
-        """
-        from pytest_qwenvl.engines.attached import attach_server
+        """The server behind ``--endpoint``, which was looked at when the run began."""
+        from pytest_qwenvl.engines.attached import AttachedServer
 
         assert self.plan.endpoint is not None
-        name = self.config.api_key_env
-        if name is not None and name not in os.environ:
-            raise UsageProblem(f"--api-key-env {name}: no such variable in the environment")
-        server = attach_server(self.plan.endpoint, api_key=os.environ[name] if name else None)
+        server = AttachedServer(
+            self.plan.endpoint,
+            self.config.served_model_name or planned.profile.name,
+            self.config.endpoint_key,
+            api_key_env=self.config.api_key_env,
+        )
         self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
         return server
 
@@ -170,6 +168,7 @@ class EngineSession:
         log: Path,
     ) -> Iterator[None]:
         """Note a measuring process (lm-eval, bench) in the report: runs in a ``with`` block."""
+        self._running = server
         began = time.time()
         outcome = "failed"
         try:

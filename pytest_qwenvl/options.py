@@ -42,13 +42,21 @@ def read_path(text: str) -> Path:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    wanted = "needs the server's base URL, for example http://127.0.0.1:8000"
+    try:
+        parts = urlsplit(text.strip())
+        known = parts.scheme.lower() in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise UsageProblem(f"--endpoint {text}: {error}; {wanted}") from None
+    if parts.username is not None or parts.password is not None:
         raise UsageProblem(
-            f"--endpoint {text}: needs the server's base URL, for example http://127.0.0.1:8000"
+            "--endpoint: a URL must not hold a user or a password; put the key in a variable and "
+            "name that with --api-key-env"
         )
-    path = parts.path.rstrip("/").removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    if not known or parts.query or parts.fragment:
+        raise UsageProblem(f"--endpoint {text}: {wanted}")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+    return f"{parts.scheme.lower()}://{parts.netloc}{path.rstrip('/')}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,11 @@ OPTIONS: tuple[Option, ...] = (
            "attach to a running server instead of starting engines; needs one --model"),
     Option("--api-key-env", "qwenvl_api_key_env", "api_key_env", str, "NAME",
            "name of the environment variable that holds the endpoint's key"),
+    Option("--served-model-name", "qwenvl_served_model_name", "served_model_name", str, "NAME",
+           "the name the endpoint serves the model under (default: the profile's, or the only "
+           "one it lists)"),
+    Option("--waivers", "qwenvl_waivers", "waivers", read_path, "FILE",
+           "known failures, each with a reason, an owner and the day it expires"),
 )  # fmt: skip
 
 

@@ -63,9 +63,9 @@ def make_plan(
         UsageProblem: more devices than there are; a model asked for by name whose weights are
             not at hand or broken; nothing to run at all.
     """
-    npus = _allowed_npus(config, inventory)
     if config.endpoint is not None:
-        return _attached(config, profiles, inventory, npus)
+        return _attached(config, profiles, inventory, find)
+    npus = _allowed_npus(config, inventory)
     chosen, not_run = _choose(config, profiles, inventory, find)
     planned: list[PlannedDeployment] = []
     held_back: list[tuple[PlannedDeployment, str]] = []
@@ -156,29 +156,50 @@ def _in_order(planned: list[PlannedDeployment]) -> list[PlannedDeployment]:
 
 
 def _attached(
-    config: Config, profiles: Mapping[str, ModelProfile], inventory: Inventory, npus: int
+    config: Config,
+    profiles: Mapping[str, ModelProfile],
+    inventory: Inventory,
+    find: Callable[[ModelProfile], FoundWeights],
 ) -> Plan:
-    chosen = select_profiles(profiles, config.models) if config.models else {}
-    if len(chosen) != 1:
+    """The one deployment that an attached server is held to, and those it leaves undecided.
+
+    ``--model PROFILE/DEPLOYMENT`` says which; ``--model PROFILE`` takes the served one on the
+    fewest devices. Weights, where they are at hand, only give measuring programs a tokenizer.
+    """
+    patterns = tuple(pattern.partition("/")[0] for pattern in config.models)
+    chosen = select_profiles(profiles, patterns) if patterns else {}
+    if len(chosen) != 1 or len({*config.models}) != 1:
         raise UsageProblem(
             "--endpoint needs exactly one --model, so that the suite knows what the server must "
             f"do; matched: {', '.join(chosen) or 'none'}"
         )
     (profile,) = chosen.values()
-    served = [it for it in profile.deployments if it.mode == "serve"]
+    served = {it.name: it for it in profile.deployments if it.mode == "serve"}
     if not served:
         raise UsageProblem(f"--model {profile.name}: has no served deployment to hold it to")
-    deployment = min(served, key=lambda it: it.npus)
-    reason = "cannot be decided on an attached server (--endpoint)"
+    name = config.models[0].partition("/")[2]
+    if name and name not in served:
+        raise UsageProblem(
+            f"--model {config.models[0]}: {profile.name} has no served deployment {name!r}; "
+            f"there are: {', '.join(served)}"
+        )
+    deployment = served[name] if name else min(served.values(), key=lambda it: it.npus)
+    found = find(profile)
+    weights = None if found.problem else found.location
     held_back = [
-        (PlannedDeployment(profile, it, None), reason)
+        (
+            PlannedDeployment(profile, it, None),
+            f"the server is held to {deployment.name} alone"
+            if it.mode == "serve"
+            else "needs a start by this run",
+        )
         for it in profile.deployments
         if it is not deployment
     ]
     return Plan(
         inventory=inventory,
-        npus=npus,
-        deployments=(PlannedDeployment(profile, deployment, None),),
+        npus=0,
+        deployments=(PlannedDeployment(profile, deployment, weights),),
         held_back=tuple(held_back),
         endpoint=config.endpoint,
         profiles=(profile,),

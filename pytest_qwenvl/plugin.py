@@ -16,6 +16,7 @@ _MARKERS = (
     "requirement(id): the requirement of the catalogue that this test decides",
     "deployment_mode(mode): deployments of this mode, for a test that starts no engine itself",
     "npus(n): only deployments on n devices",
+    "needs(what): launch, log, host or hardware: what an attached server (--endpoint) cannot give",
     "last: runs after the other tests of its deployment, since it may end the engine",
     "smoke: a few requirements, counted on the smallest deployments only: a verdict in two minutes",
     "environment: the host, its devices and versions",
@@ -135,7 +136,7 @@ def pytest_collection_modifyitems(
     """Drop what no deployment stands behind, check requirements, order and group the rest."""
     from pytest_qwenvl import collection
     from pytest_qwenvl.recording import keep_held_back
-    from pytest_qwenvl.run import catalogue_of, plan_of
+    from pytest_qwenvl.run import catalogue_of, config_of, plan_of
 
     collection.drop(items, "qwenvl_unplanned")
     deciding = [item for item in items if collection.requirement_of(item)]
@@ -147,6 +148,8 @@ def pytest_collection_modifyitems(
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         keep_held_back(config, collection.held_back(dropped))
+    if config_of(config).endpoint is not None:
+        _drop_undecidable(config, items)
     if deciding:
         catalogue = catalogue_of(config)
         groups = {}
@@ -170,6 +173,23 @@ def pytest_collection_modifyitems(
 def config_path(config: pytest.Config) -> str:
     """Where the catalogue lies, for messages."""
     from pytest_qwenvl.run import config_of
+
+def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:
+    from pytest_qwenvl import needs
+    from pytest_qwenvl.errors import UsageProblem
+    from pytest_qwenvl.recording import keep_undecided
+    from pytest_qwenvl.run import catalogue_of, config_of, plan_of, why_no_bench
+
+    plan = plan_of(config)
+    catalogue = catalogue_of(config) if config_of(config).catalogue else None
+    try:
+        dropped = needs.drop_undecidable(items, catalogue, lambda: why_no_bench(config))
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    if dropped:
+        config.hook.pytest_deselected(items=[item for item, _ in dropped])
+        keep_undecided(config, needs.undecided(dropped, items, plan))
+
 
     return str(config_of(config).catalogue)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -19,10 +18,18 @@ from pytest_qwenvl.report.environment import host_facts
 from pytest_qwenvl.report.evidence import Redactor
 from pytest_qwenvl.report.junit import properties_of
 from pytest_qwenvl.report.recorder import RunRecorder
-from pytest_qwenvl.report.results import EngineRecord, NotRun, Outcome, Result, RunRecord
+from pytest_qwenvl.report.results import (
+    EngineRecord,
+    NotRun,
+    Outcome,
+    Result,
+    RunRecord,
+    Undecided,
+)
 from pytest_qwenvl.report.terminal import failure_text, write_summary
 from pytest_qwenvl.run import (
     WORKER_INPUT,
+    attach_run,
     catalogue_of,
     config_of,
     engine_session_of,
@@ -33,6 +40,7 @@ from pytest_qwenvl.run import (
 
 _CLAIMS_SENT = pytest.StashKey[bool]()
 _HELD_BACK = pytest.StashKey[list[NotRun]]()
+_UNDECIDED = pytest.StashKey[list[Undecided]]()
 _CURRENT: list[Recording] = []
 
 
@@ -67,6 +75,8 @@ class Recording:
             if entry not in self._held_back:
                 self._held_back.append(entry)
                 self.recorder.add_not_run(entry)
+        for entry in carried.get("undecided", []):
+            self.recorder.add_undecided(Undecided.model_validate(entry))
         for engine in carried.get("engines", []):
             record = EngineRecord.model_validate(engine)
             self.recorder.add_engine(record)
@@ -110,6 +120,8 @@ def begin_recording(config: pytest.Config) -> Recording:
         versions: dict[str, str] = {}
         if plan.endpoint is None:
             versions = engine_session_of(config).versions()
+        else:
+            attach_run(config)
         recorder = RunRecorder(
             RunRecord(
                 suite_version=__version__,
@@ -118,8 +130,9 @@ def begin_recording(config: pytest.Config) -> Recording:
                 started=time.time(),
                 argv=("pytest", *map(str, config.invocation_params.args)),
                 scope=_scope(config),
-                backend=plan.inventory.backend,
+                backend=plan.inventory.backend if plan.endpoint is None else "",
                 npus=plan.npus,
+                endpoint=plan.endpoint or "",
                 host=host_facts(),
                 versions={"pytest": pytest.__version__, **versions},
                 requirements=list(catalogue.requirements),
@@ -139,7 +152,8 @@ def begin_recording(config: pytest.Config) -> Recording:
 
 def _scope(config: pytest.Config) -> str:
     """How the run was narrowed, as the user wrote it; empty for the whole suite."""
-    parts: list[str] = []
+    endpoint = config_of(config).endpoint
+    parts = [f"--endpoint={endpoint}"] if endpoint else []
     if config.option.markexpr:
         parts += ["-m", config.option.markexpr]
     if config.option.keyword:
@@ -189,6 +203,7 @@ def state_of(config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
         config.stash[_CLAIMS_SENT] = True
         carried["claims"] = claims_of(items)
         carried["held_back"] = [it.model_dump() for it in config.stash.get(_HELD_BACK, [])]
+        carried["undecided"] = [it.model_dump() for it in config.stash.get(_UNDECIDED, [])]
     engines = existing_engine_session(config)
     if engines is not None and engines.records:
         carried["engines"] = [record.model_dump(mode="json") for record in engines.records]
@@ -204,6 +219,14 @@ def keep_held_back(config: pytest.Config, entries: list[NotRun]) -> None:
         recording.take_carried({"held_back": [it.model_dump() for it in entries]})
 
 
+def keep_undecided(config: pytest.Config, entries: list[Undecided]) -> None:
+    """Remember what the selection covers and an attached server cannot be asked."""
+    config.stash[_UNDECIDED] = entries
+    recording = current()
+    if recording is not None:
+        recording.take_carried({"undecided": [it.model_dump() for it in entries]})
+
+
 def send_rest(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a worker that ends: hand over what went with no report."""
     config.workeroutput[WORKER_INPUT] = json.dumps(  # type: ignore[attr-defined]
@@ -217,12 +240,11 @@ def secrets_of(config: pytest.Config) -> list[str]:
     Raises:
         pytest.UsageError: ``--api-key-env`` names a variable that is not set.
     """
-    name = config_of(config).api_key_env
-    if name is None:
-        return []
-    if not os.environ.get(name):
-        raise pytest.UsageError(f"--api-key-env {name}: no such variable in the environment")
-    return [os.environ[name]]
+    try:
+        key = config_of(config).endpoint_key
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+    return [key] if key else []
 
 
 def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_qwenvl.catalogue import Catalogue, load_catalogue
 from pytest_qwenvl.config import Config, read_config
-from pytest_qwenvl.devices.inventory import take_inventory
-from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.devices.inventory import Inventory, take_inventory
+from pytest_qwenvl.engine_session import EngineSession, find_interpreter
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.live import steps_of
 from pytest_qwenvl.planning import Plan, make_plan
@@ -84,13 +84,58 @@ def plan_of(config: pytest.Config) -> Plan:
                     "checkout of the suite"
                 )
             profiles = load_profiles(asked.profile_directories)
-            inventory = take_inventory(asked.backend)
+            inventory = _inventory(asked)
             config.stash[_PLAN] = make_plan(
                 asked, profiles, inventory, lambda it: find_weights(it, asked.weights_root)
             )
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
     return config.stash[_PLAN]
+
+
+def _inventory(asked: Config) -> Inventory:
+    try:
+        return take_inventory(asked.backend)
+    except UsageProblem:
+        if asked.endpoint is None:
+            raise
+        # Nothing is started here, so nothing on this host can stand in the way.
+        return Inventory("cpu", (), (), None, "cpu", "an attached server needs no devices here")
+
+
+def attach_run(config: pytest.Config) -> None:
+    """Look at the server behind ``--endpoint`` once, before anything is collected.
+
+    What it is found to call the model is remembered, and sent to workers with the options.
+
+    Raises:
+        UsageProblem: it cannot be reached, refuses the key or does not serve the model.
+    """
+    from pytest_qwenvl.engines.attached import attach_server
+
+    asked, plan = config_of(config), plan_of(config)
+    assert asked.endpoint is not None
+    server = attach_server(
+        asked.endpoint,
+        expected=plan.profiles[0].name,
+        model=asked.served_model_name,
+        api_key=asked.endpoint_key,
+        api_key_env=asked.api_key_env,
+    )
+    server.stop()
+    config.stash[_CONFIG] = asked.model_copy(update={"served_model_name": server.model})
+
+
+def why_no_bench(config: pytest.Config) -> str:
+    """Why ``vllm bench serve`` cannot make loads on an attached server; empty when it can."""
+    planned = plan_of(config).deployments[0]
+    if planned.weights is None:
+        return "needs the model's tokenizer here (--weights-root)"
+    try:
+        find_interpreter(config_of(config))
+    except UsageProblem:
+        return "needs `vllm bench serve` here (--engine-python)"
+    return ""
 
 
 def catalogue_of(config: pytest.Config) -> Catalogue:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from pytest_qwenvl.engines.exchanges import Journal, client_hooks
 from pytest_qwenvl.errors import EngineError, EngineStartError
 
 if TYPE_CHECKING:
@@ -21,12 +23,24 @@ class Endpoint:
         base_url: without ``/v1`` and without a final slash.
         model: the name to ask for.
         api_key: sent as a bearer token; None when the server wants none.
+        api_key_env: the variable that a person finds the key in, for commands in reports.
+        journal: the latest requests and answers of all endpoints of this process.
     """
 
-    def __init__(self, base_url: str, model: str, api_key: str | None = None) -> None:
+    journal = Journal()
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        *,
+        api_key_env: str | None = None,
+    ) -> None:
         self.base_url = base_url
         self.model = model
         self.api_key = api_key
+        self.api_key_env = api_key_env
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
@@ -60,19 +74,22 @@ class Endpoint:
         sent = dict(headers or {})
         if self.api_key and not any(name.lower() == "authorization" for name in sent):
             sent["Authorization"] = f"Bearer {self.api_key}"
+        session = self._session()
+        prepared = session.prepare_request(
+            requests.Request(method, self.base_url + path, headers=sent, data=data, json=json)
+        )
+        exchange = self.journal.open(
+            self, method, self.base_url + path, dict(prepared.headers), prepared.body
+        )
         try:
-            return self._session().request(
-                method,
-                self.base_url + path,
-                json=json,
-                data=data,
-                headers=sent,
-                timeout=timeout,
-                stream=stream,
-            )
-        except requests.ConnectionError:
-            self.check_alive(patience=_DEATH_NOTICE)
+            response = session.send(prepared, timeout=timeout, stream=stream)
+        except requests.RequestException as error:
+            exchange.failed(error)
+            if isinstance(error, requests.ConnectionError):
+                self.check_alive(patience=_DEATH_NOTICE)
             raise
+        exchange.answered(response, stream=stream)
+        return response
 
     def openai_client(self, timeout: float = 60.0) -> openai.OpenAI:
         """A client of the official library, without retries, that ignores proxies."""
@@ -83,7 +100,12 @@ class Endpoint:
             api_key=self.api_key or "EMPTY",
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout),
+            http_client=openai.DefaultHttpxClient(
+                trust_env=False,
+                timeout=timeout,
+                verify=_authority(),
+                event_hooks=client_hooks(self.journal, self),
+            ),
         )
 
     def check_alive(self, patience: float = 0.0) -> None:
@@ -118,6 +140,7 @@ class Endpoint:
             session = requests.Session()
             # A proxy named by the environment would be asked for 127.0.0.1 too.
             session.trust_env = False
+            session.verify = _authority()
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -130,25 +153,36 @@ def check_answers(endpoint: Endpoint, timeout: float) -> None:
         EngineError: an answer that is none, with status and body.
         requests.RequestException: no answer within ``timeout`` seconds.
     """
-    text = {"type": "text", "text": "Say hello."}
     picture = {"type": "image_url", "image_url": {"url": tiny_picture()}}
-    for kind, content in (("text", [text]), ("image", [picture, text])):
-        response = endpoint.request(
-            "POST",
-            "/v1/chat/completions",
-            json={
-                "model": endpoint.model,
-                "messages": [{"role": "user", "content": content}],
-                "max_tokens": 1,
-                "temperature": 0,
-            },
-            timeout=timeout,
-        )
+    for kind, parts in (("text", []), ("image", [picture])):
+        response = say_hello(endpoint, timeout, *parts)
         if response.status_code != 200 or not response.json().get("choices"):
             raise EngineError(
                 f"the first {kind} request was answered with HTTP {response.status_code}: "
                 f"{response.text[:500]}"
             )
+
+
+def say_hello(endpoint: Endpoint, timeout: float, *parts: dict[str, Any]) -> requests.Response:
+    """The shortest chat request, with ``parts`` before its text; whatever comes back."""
+    return endpoint.request(
+        "POST",
+        "/v1/chat/completions",
+        json={
+            "model": endpoint.model,
+            "messages": [
+                {"role": "user", "content": [*parts, {"type": "text", "text": "Say hello."}]}
+            ],
+            "max_tokens": 1,
+            "temperature": 0,
+        },
+        timeout=timeout,
+    )
+
+
+def _authority() -> str | bool:
+    """The file of certificate authorities that the environment names, as curl and others do."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
 
 
 def tiny_picture() -> str:

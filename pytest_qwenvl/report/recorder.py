@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.directory import REPORT_NAME, RESULTS_NAME, ReportDirectory
 from pytest_qwenvl.report.evidence import Redactor
-from pytest_qwenvl.report.results import EngineRecord, NotRun, Result, RunRecord
+from pytest_qwenvl.report.results import EngineRecord, NotRun, Result, RunRecord, Undecided
 from pytest_qwenvl.report.verdict import Claim, judge_run
 
 WRITE_INTERVAL = 1.0
@@ -90,6 +90,7 @@ class RunRecorder:
         )
         self._planned = dict.fromkeys(record.planned)
         self._not_run = list(record.not_run)
+        self._undecided = list(record.undecided)
         self._engines = [self.redactor.engine(engine) for engine in record.engines]
         self._results = [self.redactor.result(result) for result in record.results]
         self._unwritten_lines: list[str] = []
@@ -116,6 +117,7 @@ class RunRecorder:
                     update={
                         "planned": list(self._planned),
                         "not_run": list(self._not_run),
+                        "undecided": list(self._undecided),
                         "engines": list(self._engines),
                         "results": list(self._results),
                     }
@@ -133,6 +135,13 @@ class RunRecorder:
         with self._lock:
             self._not_run.append(entry)
             self._changed()
+
+    def add_undecided(self, entry: Undecided) -> None:
+        """Add what an attached server cannot be asked; a known entry changes nothing."""
+        with self._lock:
+            if entry not in self._undecided:
+                self._undecided.append(entry)
+                self._changed()
 
     def add_result(self, result: Result) -> None:
         """Add one result; its line is on disk when this returns, if the disk allows."""
@@ -159,7 +168,7 @@ class RunRecorder:
         Raises:
             ValueError: a name that no ``RunRecord`` has, or one that has a method of its own.
         """
-        own = {"results", "engines", "not_run", "planned"}
+        own = {"results", "engines", "not_run", "planned", "undecided"}
         allowed = set(RunRecord.model_fields) - own
         if unknown := sorted(set(fields) - allowed):
             raise ValueError(f"no such field to set: {', '.join(unknown)}")

@@ -126,6 +126,21 @@ class NotRun(Record):
     reason: str
 
 
+class Undecided(Record):
+    """A requirement, or a whole deployment, that cannot be decided on an attached server.
+
+    Attributes:
+        requirement: empty for a deployment whose requirements are decided on another one.
+        deployment: empty for what belongs to the host.
+        reason: what it needs that an attached run does not have.
+    """
+
+    requirement: str
+    model: str
+    deployment: str = ""
+    reason: str
+
+
 class ModelVerdict(Record):
     """The verdict over one model, with what it rests on."""
 
@@ -143,7 +158,11 @@ class RunRecord(Record):
         interrupted: why the run ended before its end (Ctrl-C, an internal error); else empty.
         planned: everything the run set out to judge, ``MODEL/DEPLOYMENT REQUIREMENT`` each, so
             that what was never reached is known when the report is judged again.
-        backend: ``npu`` or ``cpu``; a verdict earned on the CPU backend always names it.
+        backend: ``npu`` or ``cpu``; a verdict earned on the CPU backend always names it. Empty
+            for an attached server, whose devices were not seen.
+        endpoint: the attached server's base URL; empty when the run started its own engines.
+        undecided: what the selection covers and cannot be decided on an attached server; it does
+            not count against the verdict, which names the endpoint as its scope.
         complete: False in a report that was written while the run was still going.
     """
 
@@ -166,6 +185,8 @@ class RunRecord(Record):
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
     planned: list[str] = Field(default_factory=list)
     not_run: list[NotRun] = Field(default_factory=list)
+    endpoint: str = ""
+    undecided: list[Undecided] = Field(default_factory=list)
     engines: list[EngineRecord] = Field(default_factory=list)
     results: list[Result] = Field(default_factory=list)
     model_verdicts: list[ModelVerdict] = Field(default_factory=list)

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pytest_qwenvl.report.results import NotRun, Requirement, Result, RunRecord, Verdict
+from pytest_qwenvl.report.results import (
+    NotRun,
+    Requirement,
+    Result,
+    RunRecord,
+    Undecided,
+    Verdict,
+)
 from pytest_qwenvl.report.table import (
     LETTERS,
     TROUBLE_WORST_FIRST,
@@ -36,6 +43,7 @@ _MOST_TABLE_ROWS = 10
 _FEWEST_PROBLEM_LINES = 5
 _MOST_PROBLEM_LINES = 12
 _MOST_NOT_RUN_LINES = 2
+_MOST_UNDECIDED_LINES = 5
 _COLOURS = {
     Verdict.CONFORMANT: "green",
     Verdict.PARTIAL: "yellow",
@@ -113,7 +121,8 @@ def render_summary(
         used = {cell.trouble for row in rows for cell in row.cells.values()}
         words = [f"{LETTERS[t]} {t.replace('_', ' ')}" for t in TROUBLE_WORST_FIRST if t in used]
         lines.append(clip(", ".join(words), width))
-    after = _not_run_lines(run.not_run, width)
+    after = _unsupported_lines(settled, width) + _undecided_lines(run.undecided, width)
+    after += _not_run_lines(run.not_run, width)
     if trouble:
         after += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
     if report is not None:
@@ -129,10 +138,13 @@ def render_summary(
 
 
 def problems_of(settled: list[Judged]) -> list[Problem]:
-    """What did not pass, core before extended and worst first, one entry a requirement."""
+    """What did not pass, core before extended and worst first, one entry a requirement.
+
+    What a server does not support is no problem, and is told apart from them.
+    """
     found: dict[tuple[str, str], list[Judged]] = {}
     for judged in settled:
-        if judged.outcome != "PASS":
+        if judged.outcome not in ("PASS", "UNSUPPORTED"):
             found.setdefault((judged.claim.requirement, judged.outcome), []).append(judged)
     problems = [
         Problem(
@@ -226,6 +238,33 @@ def _problem_block(problem: Problem, must: str, width: int) -> list[str]:
         if problem.result.reproduce:
             block.append(f"  reproduce: {problem.result.reproduce}")
     return block
+
+
+def _unsupported_lines(settled: list[Judged], width: int) -> list[str]:
+    names = dict.fromkeys(
+        judged.claim.requirement for judged in settled if judged.outcome == "UNSUPPORTED"
+    )
+    if not names:
+        return []
+    return [clip(f"unsupported (extended): {_named(list(names), width - 24)}", width)]
+
+
+def _undecided_lines(undecided: list[Undecided], width: int) -> list[str]:
+    """By reason, the requirements first; a whole deployment is named where it stands alone."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in undecided:
+        name = entry.requirement or place_of(entry.model, entry.deployment)
+        by_reason.setdefault(entry.reason, []).append(name)
+    lines = []
+    for reason, names in by_reason.items():
+        head = f"undecided, {reason}: "
+        lines.append(clip(head + _named(names, max(20, width - len(head))), width))
+    if len(lines) > _MOST_UNDECIDED_LINES:
+        kept = lines[: _MOST_UNDECIDED_LINES - 1]
+        left = list(by_reason.values())[_MOST_UNDECIDED_LINES - 1 :]
+        count = sum(len(names) for names in left)
+        lines = [*kept, f"undecided: {count} more, for {len(left)} other reasons (see the report)"]
+    return lines
 
 
 def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:

@@ -139,6 +139,7 @@ def judge(
     npus: int = 0,
     requirements: Sequence[Requirement] = (),
     unfinished: str = "",
+    undecided: int | None = None,
 ) -> tuple[list[ModelVerdict], Verdict, str]:
     """Judge a run: the verdict over each model, the run's, and one sentence that says it.
 
@@ -152,6 +153,8 @@ def judge(
         backend: ``cpu`` or ``npu``; with ``npus``, the device count the run could hold.
         requirements: the catalogue, which knows the level of claims that were never judged.
         unfinished: why the run ended early; a run that did is never CONFORMANT.
+        undecided: on an attached server, how many requirements cannot be decided there; None
+            for a run that started its own engines.
     """
     settled = settle(results, claimed, requirements)
     left_out = [entry for entry in not_run if entry.model and entry.deployment]
@@ -171,7 +174,8 @@ def judge(
     nothing = not any(model.model != HOST for model in models)
     if (nothing or unfinished) and verdict is Verdict.CONFORMANT:
         verdict = Verdict.PARTIAL
-    return models, verdict, _sentence(models, verdict, scope, backend, npus, unfinished)
+    where = _where(backend, npus) if undecided is None else _attached(undecided)
+    return models, verdict, _sentence(models, verdict, scope, where, unfinished)
 
 
 def judge_run(record: RunRecord) -> RunRecord:
@@ -192,6 +196,11 @@ def judge_run(record: RunRecord) -> RunRecord:
         npus=record.npus,
         requirements=record.requirements,
         unfinished=unfinished,
+        undecided=(
+            len({entry.requirement for entry in record.undecided if entry.requirement})
+            if record.endpoint
+            else None
+        ),
     )
     return record.model_copy(
         update={"model_verdicts": models, "verdict": verdict, "verdict_sentence": sentence}
@@ -250,21 +259,29 @@ def _describe(judged: list[Judged]) -> str:
     return text + (f" (and {more} more)" if more else "")
 
 
+def _where(backend: str, npus: int) -> str:
+    if backend == "cpu":
+        devices = f"{npus} virtual device{'' if npus == 1 else 's'}"
+        return f", on the CPU backend with {devices}: no NPU was involved"
+    return f", on {npus} {backend.upper()}{'' if npus == 1 else 's'}" if backend else ""
+
+
+def _attached(undecided: int) -> str:
+    more = ""
+    if undecided:
+        are = "requirement is" if undecided == 1 else "requirements are"
+        more = f", and {undecided} {are} left undecided"
+    return f", on an attached server: what runs it was not seen{more}"
+
+
 def _sentence(
     models: list[ModelVerdict],
     verdict: Verdict,
     scope: str,
-    backend: str,
-    npus: int,
+    where: str,
     unfinished: str,
 ) -> str:
     scoped = f"{verdict.value} within `{scope}`" if scope else verdict.value
-    where = ""
-    if backend == "cpu":
-        devices = f"{npus} virtual device{'' if npus == 1 else 's'}"
-        where = f", on the CPU backend with {devices}: no NPU was involved"
-    elif backend:
-        where = f", on {npus} {backend.upper()}{'' if npus == 1 else 's'}"
     named = [model for model in models if model.model != HOST]
     if verdict is Verdict.CONFORMANT:
         passed = sum(model.counts.get("core.PASS", 0) for model in models)

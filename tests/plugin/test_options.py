@@ -39,7 +39,9 @@ VALUES = {
     "engine_python": ("bin/python", Path("bin/python")),
     "report_directory": ("report", Path("report")),
     "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
+    "waivers": ("waivers.toml", Path("waivers.toml")),
 }
+OF_AN_ENDPOINT = {"api_key_env", "served_model_name"}
 OTHERS = {"npus": "1", "backend": "npu", "models": "other", "endpoint": "https://other"}
 
 
@@ -52,7 +54,7 @@ def placed(value: object, folder: Path) -> object:
 
 
 def test_every_option_is_tried():
-    assert {option.field for option in OPTIONS} == set(VALUES) | {"api_key_env"}
+    assert {option.field for option in OPTIONS} == set(VALUES) | OF_AN_ENDPOINT
 
 
 @pytest.mark.parametrize("field", VALUES)
@@ -103,9 +105,54 @@ def test_the_key_of_an_endpoint(read):
     assert config.api_key_env == "KEY"
 
 
-def test_a_key_without_an_endpoint(read):
+def test_what_belongs_to_an_endpoint_without_one(read):
     with pytest.raises(UsageProblem, match="names the key of an --endpoint; none was given"):
         read(qwenvl_api_key_env="KEY")
+    with pytest.raises(UsageProblem, match="--served-model-name names the model of an --endpoint"):
+        read("--served-model-name=qwen")
+
+
+def test_the_key_is_read_where_it_is_needed(read, monkeypatch):
+    config = read("--endpoint=http://h:1", "--api-key-env=KEY")
+    with pytest.raises(UsageProblem, match="--api-key-env KEY: no such variable"):
+        assert config.endpoint_key
+    monkeypatch.setenv("KEY", "secret")
+    assert config.endpoint_key == "secret"
+    assert "secret" not in config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("http://h:1", "http://h:1"),
+        ("http://h:1/", "http://h:1"),
+        ("HTTPS://h/v1", "https://h"),
+        ("https://h/v1/", "https://h"),
+        ("http://h:1/qwen/v1", "http://h:1/qwen"),
+        ("http://h:1/qwen/", "http://h:1/qwen"),
+        ("http://h:1/v1/chat/completions", "http://h:1"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+        (" http://h:1 ", "http://h:1"),
+    ],
+)
+def test_an_endpoint_is_its_base_url(read, given, base):
+    assert read(f"--endpoint={given}").endpoint == base
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["h:8000", "127.0.0.1:8000", "ftp://h", "http://", "http://:80", "http://h:x", "http://h:1/?a=b",
+     "http://[::1", "http://h#x"],
+)  # fmt: skip
+def test_an_endpoint_that_is_none(read, given):
+    with pytest.raises(UsageProblem, match="needs the server's base URL, for example http://127"):
+        read(f"--endpoint={given}")
+
+
+def test_a_key_does_not_belong_into_a_url(read):
+    with pytest.raises(UsageProblem, match="must not hold a user or a password") as caught:
+        read("--endpoint=http://me:hidden@h:1")
+    assert "hidden" not in str(caught.value)
 
 
 def test_a_link_to_a_python_is_not_followed(read, pytester):

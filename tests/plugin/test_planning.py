@@ -166,9 +166,30 @@ def test_broken_weights_are_told():
 def test_an_endpoint_takes_one_model_and_its_smallest_server():
     made = plan(model("one"), model("two"), models=("one",), endpoint="http://h:1")
     assert ids(made) == ["one/serve-1npu"]
-    assert made.deployments[0].weights is None
+    assert made.deployments[0].weights == Path("/weights/one"), "for a tokenizer"
     assert made.endpoint == "http://h:1"
-    assert {one.id for one, _ in made.held_back} == {"one/serve-2npu", "one/offline-1npu"}
+    assert {(one.id, reason) for one, reason in made.held_back} == {
+        ("one/serve-2npu", "the server is held to serve-1npu alone"),
+        ("one/offline-1npu", "needs a start by this run"),
+    }
+
+
+def nowhere(profile: ModelProfile) -> FoundWeights:
+    return FoundWeights(None, ("/a",))
+
+
+def test_an_endpoint_is_held_to_the_deployment_that_was_named():
+    made = plan(model("one"), models=("one/serve-2npu",), endpoint="http://h:1", find=nowhere)
+    assert ids(made) == ["one/serve-2npu"]
+    assert made.deployments[0].weights is None
+    for name in ("offline-1npu", "nothing"):
+        with pytest.raises(UsageProblem, match=f"no served deployment '{name}'; there are: serve"):
+            plan(model("one"), models=(f"one/{name}",), endpoint="http://h:1")
+
+
+def test_an_endpoint_needs_no_devices():
+    made = plan(model("one"), models=("one",), endpoint="http://h:1", npus=64)
+    assert made.npus == 0
 
 
 @pytest.mark.parametrize(("models", "matched"), [((), "none"), (("*",), "one, two")])
