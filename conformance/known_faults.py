@@ -32,6 +32,7 @@ class KnownFault(BaseModel):
         requirement: whose id it would break.
         case: the request, by its name in the requirement's test; ``*`` stands for any text.
         seen: what the engine does: a status such as ``500``, or ``no error object``.
+        text: part of the answer's body, where the case alone would excuse too much.
         since, until: first and last version with it; ``until`` is empty while it lasts.
         why: what happens, and how it is known.
     """
@@ -41,6 +42,7 @@ class KnownFault(BaseModel):
     requirement: str = Field(pattern=r"^QVL-[A-Z]+-\d{3}$")
     case: str = Field(min_length=1)
     seen: str = Field(min_length=3)
+    text: str = ""
     since: str
     until: str = ""
     why: str = Field(min_length=20)
@@ -61,9 +63,9 @@ class KnownFault(BaseModel):
             not self.until or number <= release_number(self.until)
         )
 
-    def covers(self, case: str, seen: str) -> bool:
-        """Whether this is what was seen in this case."""
-        return seen == self.seen and fnmatch.fnmatchcase(case, self.case)
+    def covers(self, case: str, seen: str, text: str) -> bool:
+        """Whether this is what was seen, and read, in this case."""
+        return seen == self.seen and fnmatch.fnmatchcase(case, self.case) and self.text in text
 
 
 def load_known_faults(path: Path = FILE, version: str = "") -> tuple[KnownFault, ...]:

@@ -122,7 +122,7 @@ class Refusing:
                 "body": answer.text[:300],
             }
             if fault := answer.fault:
-                known = self.known(answer.case.name, fault)
+                known = self.known(answer.case.name, fault, answer.text)
                 entry["known_fault" if known else "fault"] = known.why if known else fault
                 if known is None:
                     wrong.append(_describe(answer))
@@ -133,9 +133,9 @@ class Refusing:
             + (f"\n  and {len(wrong) - 10} more" if len(wrong) > 10 else "")
         )
 
-    def known(self, case: str, seen: str) -> KnownFault | None:
+    def known(self, case: str, seen: str, text: str) -> KnownFault | None:
         """The known fault that this is."""
-        return next((fault for fault in self.faults if fault.covers(case, seen)), None)
+        return next((fault for fault in self.faults if fault.covers(case, seen, text)), None)
 
 
 def _describe(answer: Answer) -> str:
