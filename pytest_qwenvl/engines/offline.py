@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pytest_qwenvl.engines.command import Launch, launch_environment, offline_options
+from pytest_qwenvl.engines.ending import describe_end
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.preparation import WORK, prepare
 from pytest_qwenvl.engines.process import EngineProcess, LogFollower
-from pytest_qwenvl.engines.server import describe_exit, interesting_line
+from pytest_qwenvl.engines.server import interesting_line
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, QwenVLError
 from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, ModelProfile
 
@@ -167,7 +168,7 @@ class OfflineLLM(Logged):
         if status is None:
             self._end(grace=2.0)
             return self._error(EngineDiedError, "closed its socket and was ended")
-        return self._error(EngineDiedError, f"is gone: it ended with {describe_exit(status)}")
+        return self._error(EngineDiedError, f"is gone: it ended with {describe_end(self.process)}")
 
     def _error(self, kind: type[_E], what: str) -> _E:
         return kind(
@@ -205,12 +206,16 @@ def offline_launch(
     weights: str | Path,
     backend: BackendName,
     devices: tuple[int, ...],
-    descriptor: int,
+    descriptor: int | None,
     mask: str | None = None,
     modelscope: bool = False,
     extra_environment: Mapping[str, str] | None = None,
 ) -> Launch:
-    """The command that runs the worker, with the deployment's environment."""
+    """The command that runs the worker, with the deployment's environment.
+
+    Args:
+        descriptor: the socket it inherits to talk over; None for standard input and output.
+    """
     environment = launch_environment(
         profile,
         deployment,
@@ -222,7 +227,8 @@ def offline_launch(
         extra_environment=extra_environment,
         versions=interpreter.engine_versions,
     )
-    return Launch((str(interpreter.path), str(_WORKER), str(descriptor)), environment)
+    channel = () if descriptor is None else (str(descriptor),)
+    return Launch((str(interpreter.path), str(_WORKER), *channel), environment)
 
 
 def start_offline(
@@ -239,6 +245,7 @@ def start_offline(
     modelscope: bool = False,
     extra_environment: Mapping[str, str] | None = None,
     image_loading: ImageLoading = "auto",
+    contain: Callable[[Launch], Launch] | None = None,
 ) -> OfflineLLM:
     """Start ``vllm.LLM`` for a deployment in a child process and return when it is ready.
 
@@ -250,6 +257,7 @@ def start_offline(
         image_loading: ``auto`` takes ``qwen_vl_utils`` where the interpreter has it, as the
             tutorial does, and else hands the pictures over as they are; the two differ only in
             who resizes a picture.
+        contain: makes the command one that runs in a container.
 
     Raises:
         EngineStartError: it exited, or hung for ``deployment.start_timeout`` seconds.
@@ -273,16 +281,18 @@ def start_offline(
             weights=weights,
             backend=backend,
             devices=devices,
-            descriptor=theirs.fileno(),
+            descriptor=None if contain else theirs.fileno(),
             mask=mask,
             modelscope=modelscope,
             extra_environment=environment,
         )
         process = EngineProcess.start(
-            launch,
+            contain(launch) if contain else launch,
             log_path=log_path,
             working_directory=run_directory / WORK,
-            descriptors=(theirs.fileno(),),
+            # No descriptor but the standard ones comes through into a container.
+            descriptors=() if contain else (theirs.fileno(),),
+            channel=theirs.fileno() if contain else None,
         )
     except BaseException:
         ours.close()
@@ -309,7 +319,7 @@ def start_offline(
         if isinstance(error, TimeoutError):
             what = f"hung: not ready within {deployment.start_timeout:.0f} s and was ended"
         elif isinstance(error, EngineDiedError):
-            what = f"ended with {describe_exit(process.exit_status)} before it was ready"
+            what = f"ended with {describe_end(process)} before it was ready"
         else:
             raise
         follower.look(last=True)

@@ -1,8 +1,9 @@
 """The offline LLM's child process: the tutorial's own steps, told what to do over a socket.
 
-A program for the engine's interpreter: ``python offline_worker.py DESCRIPTOR``. It imports nothing
-of this package, which that interpreter need not have. Lines of JSON in both directions; standard
-output is left to the engine's log::
+A program for the engine's interpreter: ``python offline_worker.py [DESCRIPTOR]``. It imports
+nothing of this package, which that interpreter need not have. Lines of JSON in both directions,
+over the socket it inherits, or over standard input and output; what the engine itself prints goes
+to its log::
 
     > {"options": {...}, "image_loading": "auto", "patch_size": 16}
     < {"event": "ready", "image_loading": "qwen_vl_utils"}
@@ -16,7 +17,6 @@ import base64
 import io
 import json
 import os
-import socket
 import sys
 import traceback
 from typing import Any
@@ -27,12 +27,24 @@ if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(
 
 
 class Channel:
-    """Lines of JSON over an inherited socket."""
+    """Lines of JSON over an inherited socket, or over standard input and output.
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)
-        self._socket = socket.socket(fileno=descriptor)
-        self._reader = self._socket.makefile("rb")
+    In the second case both are taken away from everybody else: whatever prints, prints to
+    standard error.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        if descriptor is None:
+            reader, writer = os.dup(0), os.dup(1)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.close(nothing)
+            os.dup2(2, 1)
+        else:
+            os.set_inheritable(descriptor, False)
+            reader, writer = descriptor, os.dup(descriptor)
+        self._reader = os.fdopen(reader, "rb")
+        self._writer = os.fdopen(writer, "wb")
 
     def receive(self) -> dict[str, Any] | None:
         """The next message; None when the other side is gone."""
@@ -44,7 +56,8 @@ class Channel:
 
     def send(self, **message: object) -> None:
         """Send one message."""
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        self._writer.write(json.dumps(message).encode() + b"\n")
+        self._writer.flush()
 
 
 class RequestRefusedError(Exception):
@@ -158,7 +171,7 @@ def _image_loading(wanted: str) -> str:
     return "qwen_vl_utils"
 
 
-def main(descriptor: int) -> int:
+def main(descriptor: int | None) -> int:
     """Build the LLM, then answer requests until the other side hangs up."""
     channel = Channel(descriptor)
     order = channel.receive()
@@ -184,7 +197,7 @@ def main(descriptor: int) -> int:
 
 
 if __name__ == "__main__":
-    _status = main(int(sys.argv[1]))
+    _status = main(int(sys.argv[1]) if sys.argv[1:] else None)
     sys.stdout.flush()
     sys.stderr.flush()
     # The engine is shut down; taking torch apart piece by piece would cost seconds for nothing.

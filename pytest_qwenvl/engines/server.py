@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.attached import AttachedServer, attach_server
 from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_name
+from pytest_qwenvl.engines.ending import describe_end
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.logged import Logged
@@ -86,7 +87,7 @@ class Server(Logged, Endpoint):
         status = self.process.wait_exit(patience) if patience else self.process.poll()
         if status is not None:
             raise EngineDiedError(
-                f"the engine of {self.model} is gone: it ended with {describe_exit(status)}",
+                f"the engine of {self.model} is gone: it ended with {describe_end(self.process)}",
                 log_path=self.log_path,
                 log_tail=self.log_tail(),
                 argv=self.argv,
@@ -119,6 +120,7 @@ def start_server(
     extra_environment: Mapping[str, str] | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    contain: Callable[[Launch], Launch] | None = None,
 ) -> Server:
     """Start ``vllm serve`` for a deployment and return when it is ready.
 
@@ -131,6 +133,7 @@ def start_server(
         run_directory: folder for ``server.log`` and what the engine needs; made if absent.
         progress: called with what the log says of loading and warming up.
         port: 0 for one of the kernel's choice.
+        contain: makes the command one that runs in a container.
 
     Raises:
         EngineStartError: it exited (whatever the code), hung for ``deployment.start_timeout``
@@ -156,7 +159,7 @@ def start_server(
             versions=interpreter.engine_versions,
         )
         return launch_server(
-            launch,
+            contain(launch) if contain else launch,
             reserved,
             model=name,
             run_directory=run_directory,
@@ -248,7 +251,7 @@ def _await_ready(
 
 
 def _exit_before_ready(server: Server) -> str:
-    message = f"ended with {describe_exit(server.process.poll())} before it was ready"
+    message = f"ended with {describe_end(server.process)} before it was ready"
     if "Address already in use" in server.log_tail():
         message += f"; port {server.port} of {server.host} was taken by another process"
     return message
@@ -261,15 +264,3 @@ def _start_error(server: Server, what: str) -> EngineStartError:
         log_tail=server.log_tail(),
         argv=server.argv,
     )
-
-
-def describe_exit(status: int | None) -> str:
-    """An exit status in words: ``exit code 1`` or ``signal 9 (SIGKILL)``."""
-    import signal
-
-    if status is None or status >= 0:
-        return f"exit code {status}"
-    try:
-        return f"signal {-status} ({signal.Signals(-status).name})"
-    except ValueError:
-        return f"signal {-status}"
