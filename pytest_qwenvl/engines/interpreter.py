@@ -36,7 +36,8 @@ def version(name):
         return None
 def needs(name):
     try:
-        return metadata.requires(name) or []
+        python = metadata.metadata(name)["Requires-Python"]
+        return ["python " + python] * bool(python) + (metadata.requires(name) or [])
     except metadata.PackageNotFoundError:
         return []
 def place(name):
@@ -76,7 +77,8 @@ class Interpreter:
         platform: the backend its vLLM was made for.
         distribution: the distribution that provides ``vllm``.
         site_packages: where it keeps its packages.
-        requires: what vLLM's distribution, and vllm-ascend's, ask for (``Requires-Dist``).
+        requires: what vLLM's distribution, and vllm-ascend's, ask for (``Requires-Dist``, and
+            ``Requires-Python`` as if it were one of a distribution ``python``).
         locations: the folders of the packages ``vllm`` and ``vllm_ascend``; an editable
             installation has them elsewhere.
     """

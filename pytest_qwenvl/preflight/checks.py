@@ -26,11 +26,13 @@ class Check:
     Attributes:
         title: what is looked at, in a few words.
         run: takes the host and the table, and the deployment where ``of_deployment``.
+        reads_weights: takes ``digests`` too.
     """
 
     title: str
     run: Callable[..., Examined]
     of_deployment: bool = False
+    reads_weights: bool = False
 
 
 # In the order in which doctor shows them: what others rest on comes first.
@@ -44,7 +46,9 @@ CHECKS: dict[str, Check] = {
     devices.NODES: Check("device nodes", devices.check_nodes),
     devices.FILES: Check("files of the driver", devices.check_files),
     storage.SHARED_MEMORY: Check("shared memory", storage.check_shared_memory),
-    weights.WEIGHTS: Check("weights", weights.check_weights, of_deployment=True),
+    weights.WEIGHTS: Check(
+        "weights", weights.check_weights, of_deployment=True, reads_weights=True
+    ),
     storage.DISK: Check("disk room", storage.check_disk),
     devices.MEMORY: Check("free NPU memory", devices.check_memory, of_deployment=True),
     devices.HEALTH: Check("health of the NPUs", devices.check_health),

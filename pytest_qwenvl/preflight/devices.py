@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pytest_qwenvl.devices.npu import Npu
 from pytest_qwenvl.engines.command import engine_arguments
@@ -32,8 +33,7 @@ def check_nodes(host: Host, table: CompatibilityTable) -> Examined:
     there = {it.name for it in host.path("/dev").glob("davinci[0-9]*")}
     expected = [f"davinci{name.removeprefix('npu')}" for name in host.inventory.physical]
     absent = [it for it in expected if it not in there] if len(there) < len(expected) else []
-    row = table.hardware_of(host.generation()) if host.inventory.npus else None
-    managing = row.nodes if row is not None else []
+    managing, source = _of_generation(host, table, "nodes")
     absent += [it for it in managing if not host.path(f"/dev/{it}").exists()]
     problems = [
         Finding(
@@ -41,7 +41,7 @@ def check_nodes(host: Host, table: CompatibilityTable) -> Examined:
             f"no /dev/{name}",
             "one device node for each NPU that npu-smi lists"
             if name in expected
-            else f"/dev/{name} ({row.source if row else ''})",
+            else f"/dev/{name} ({source})",
             f"give it to the container: --device /dev/{name}; on the host itself, load the driver",
         )
         for name in absent
@@ -65,10 +65,9 @@ def check_files(host: Host, table: CompatibilityTable) -> Examined:
 
     Docker makes an empty folder of a mount whose source is missing; that is as bad as nothing.
     """
-    # Without npu-smi the kind of host is not known, and that it is missing is what matters.
-    row = table.hardware_of(host.generation()) if host.inventory.npus else None
+    files, source = _of_generation(host, table, "files")
     problems = []
-    for name in row.files if row is not None else ():
+    for name in files:
         path = name.format(driver=f"{host.driver_installation}/driver")
         place = host.path(path)
         if name.endswith("/"):
@@ -81,7 +80,7 @@ def check_files(host: Host, table: CompatibilityTable) -> Examined:
                 f"mount it into the container: -v {path}:{path}; on the host itself, "
                 "install the driver"
             )
-            problems.append(Finding(FILES, seen, f"{path} ({row.source if row else ''})", remedy))
+            problems.append(Finding(FILES, seen, f"{path} ({source})", remedy))
     if host.which("npu-smi") is None:
         remedy = (
             "mount it into the container: -v /usr/local/bin/npu-smi:/usr/local/bin/npu-smi; on "
@@ -89,7 +88,7 @@ def check_files(host: Host, table: CompatibilityTable) -> Examined:
         )
         expected = "npu-smi, which tells generation, health and memory of the NPUs"
         problems.append(Finding(FILES, "no npu-smi on the PATH", expected, remedy))
-    return Examined(f"{len(row.files) if row else 0} places and npu-smi", tuple(problems))
+    return Examined(f"{len(files)} places of the driver, npu-smi", tuple(problems))
 
 
 def check_health(host: Host, table: CompatibilityTable) -> Examined:
@@ -146,6 +145,20 @@ def check_memory(host: Host, table: CompatibilityTable, subject: PlannedDeployme
             ),
         ),
     )
+
+
+def _of_generation(
+    host: Host, table: CompatibilityTable, field: Literal["nodes", "files"]
+) -> tuple[list[str], str]:
+    """What hosts of this generation have, and who says so; what all of them have if unknown."""
+    if host.inventory.npus:
+        row = table.hardware_of(host.generation())
+        return getattr(row, field), row.source
+    rows = [it for it in table.hardware if it.name != "cpu"]
+    common = [
+        it for it in getattr(rows[0], field) if all(it in getattr(row, field) for row in rows)
+    ]
+    return common, rows[0].source
 
 
 def _free(npu: Npu) -> int:

@@ -26,7 +26,14 @@ def check_backend(host: Host, table: CompatibilityTable) -> Examined:
     found = host.interpreter
     if found is None:
         why = host.troubles.get("interpreter", "no engine interpreter")
-        return Examined(why, (Finding(BACKEND, why, f"a vLLM for {backend}", "see there"),))
+        remedy = (
+            "name an interpreter that has vLLM with --engine-python, or build one: "
+            "python -m pytest_qwenvl.engines.cpu.install"
+            if backend == "cpu"
+            else "name the interpreter that has vllm-ascend with --engine-python"
+        )
+        expected = f"an interpreter with a vLLM for the {backend} backend"
+        return Examined(why, (Finding(BACKEND, why, expected, remedy),))
     seen = f"{found.distribution} {found.vllm_version} in {found.path}"
     problems = []
     if found.platform != backend:
@@ -83,7 +90,8 @@ def check_packages(host: Host, table: CompatibilityTable) -> Examined:
         if not _declared(found, "vllm_ascend", "transformers"):
             wanted += _declared(found, "vllm", "transformers")
     else:
-        wanted += _declared(found, "vllm", "torch") + _declared(found, "vllm", "transformers")
+        for name in ("python", "torch", "transformers"):
+            wanted += _declared(found, "vllm", name)
         if not wanted:
             raise InconclusiveError(
                 f"{found.distribution} {found.vllm_version} does not say which torch and "
@@ -101,6 +109,8 @@ def check_packages(host: Host, table: CompatibilityTable) -> Examined:
         )
         for name, allowed, source in wanted
         if not in_range(versions.get(name) or "", allowed)
+        # That there is none at all is the finding of another requirement.
+        and not (name == "torch_npu" and versions.get(name) is None)
     ]
     seen = ", ".join(f"{name} {versions.get(name) or 'absent'}" for name, _, _ in wanted)
     return Examined(seen, tuple(problems))

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_qwenvl.engines.command import engine_arguments, engine_environment
-from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.preflight.finding import Examined, Finding
 from pytest_qwenvl.preflight.host import Host
@@ -23,14 +22,10 @@ _OWN_VARIABLES = "VLLM_ASCEND_"
 
 
 def check_jemalloc(host: Host, table: CompatibilityTable, subject: PlannedDeployment) -> Examined:
-    """One of the libraries that a profile preloads is there.
-
-    Raises:
-        InconclusiveError: the profile preloads nothing.
-    """
+    """One of the libraries that a profile preloads is there."""
     libraries = subject.profile.engine.get(host.inventory.backend, Engine()).preload
     if not libraries:
-        raise InconclusiveError(f"{subject.profile.name} preloads nothing")
+        return Examined(f"{subject.profile.name} preloads nothing")
     found = [it for it in libraries if host.path(it).is_file()]
     if found:
         return Examined(found[0])

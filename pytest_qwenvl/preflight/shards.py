@@ -128,15 +128,15 @@ def wrong_digests(directory: Path) -> tuple[int, list[tuple[str, str]]]:
 
 def _expected_digests(directory: Path) -> Iterator[tuple[str, str]]:
     sums = directory / "SHA256SUMS"
-    listed = dict(
-        reversed(line.split(maxsplit=1))
-        for line in (sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ())
-        if len(line.split(maxsplit=1)) == 2
-    )
+    listed: dict[str, str] = {}
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+        digest, _, name = line.partition(" ")
+        # A star before the name is how sha256sum marks binary files.
+        listed[name.strip().removeprefix("*")] = digest
     for path in sorted(directory.glob("*.safetensors")):
         metadata = directory / ".cache/huggingface/download" / f"{path.name}.metadata"
         lines = metadata.read_text(encoding="utf-8").split() if metadata.is_file() else []
-        told = [listed.get(path.name, listed.get(f"*{path.name}", "")), *lines[1:2]]
+        told = [listed.get(path.name, ""), *lines[1:2]]
         if path.is_symlink():
             told.append(path.resolve().name)
         for digest in told:
