@@ -62,7 +62,10 @@ def send(server: Endpoint, case: Case, patience: float = PATIENCE) -> Answer:
     """
     import requests
 
-    headers = {"Content-Type": case.content_type} if case.content_type else {}
+    # A server may drop a connection after a failure of its own, and so fail the next request on it.
+    headers = {"Connection": "close"}
+    if case.content_type:
+        headers["Content-Type"] = case.content_type
     began = time.monotonic()
     try:
         response = server.request(
