@@ -26,7 +26,12 @@ class Config(BaseModel):
         models: glob patterns over profile names.
         profile_directories: a vendor's own profiles, after the suite's.
         weights_root: folder that holds local weights.
-        engine_python: interpreter that has vLLM; the one that runs pytest by default.
+        engine_python: interpreter that has vLLM; the one that runs pytest by default, or the
+            image's ``python3``.
+        launcher: where engines run.
+        image: what they run in when that is a container.
+        container_runtime: what runs the image.
+        container_options: further options of its ``run``.
         report_directory: where ``report.json``, logs and raw evidence go.
         endpoint: base URL of a server that somebody else started.
         served_model_name: the name that server has the model under; None for the profile's, or
@@ -44,6 +49,10 @@ class Config(BaseModel):
     backend: Literal["auto", "npu", "cpu"] = "auto"
     weights_root: Path | None = None
     engine_python: Path | None = None
+    launcher: Literal["local", "container"] = "local"
+    image: str | None = None
+    container_runtime: Literal["docker", "podman"] = "docker"
+    container_options: tuple[str, ...] = ()
     report_directory: Path | None = None
     endpoint: str | None = None
     served_model_name: str | None = None
@@ -102,7 +111,21 @@ def read_config(pytest_config: pytest.Config) -> Config:
         if values.get(name) and not values.get("endpoint"):
             flag = "--" + name.replace("_", "-")
             raise UsageProblem(f"{flag} names {what} of an --endpoint; none was given")
+    _check_launcher(values, pytest_config.getoption("qwenvl_image") is not None)
     return Config(catalogue=root / catalogue if catalogue else None, **values)
+
+
+def _check_launcher(values: dict[str, Any], image_given: bool) -> None:
+    contained = values.get("launcher") == "container"
+    if contained and not values.get("image"):
+        raise UsageProblem("--launcher=container: name the image with --image")
+    if contained and values.get("endpoint"):
+        raise UsageProblem(
+            "--launcher=container and --endpoint: an attached server is not started here; drop one"
+        )
+    if image_given and not values.get("launcher"):
+        # In an ini file it may stand for the runs that want it.
+        raise UsageProblem("--image names what --launcher=container runs; no launcher was given")
 
 
 def _check_root(pytest_config: pytest.Config) -> None:

@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_qwenvl.engines.server import (
-    Server,
-    attach_server,
-    describe_exit,
-    interesting_line,
-    start_server,
-)
+from pytest_qwenvl.engines.ending import describe_exit
+from pytest_qwenvl.engines.server import Server, attach_server, interesting_line, start_server
 from pytest_qwenvl.errors import EngineDiedError, EngineStartError, UsageProblem
 from tests.engines.support import fake_environment, fake_interpreter, is_alive, make_profile
 
