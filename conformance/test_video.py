@@ -1,0 +1,95 @@
+"""Clips: their limit, and where one is allowed, what is seen in it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from conformance.asking import chat, chat_body, text_of
+from conformance.picture_requests import CHAT, check_refused, picture, shown, turn, words
+from conformance.serving_pictures import Page, serving
+from fixtures.bank import Item, generate
+from fixtures.bank.encodings import jpeg
+from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.errors import InconclusiveError
+from pytest_qwenvl.outcomes import Evidence
+from pytest_qwenvl.planning import PlannedDeployment
+
+pytestmark = pytest.mark.video
+
+BAD_REQUEST = range(400, 401)
+_FRAMES = 4
+
+
+def clip(url: str) -> dict[str, Any]:
+    """A content part with a video."""
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def still(item: Item) -> dict[str, Any]:
+    """A clip in which an item's picture stands still: JPEG frames in a data URL, as vLLM has it."""
+    frame = base64.b64encode(jpeg(item.pictures[0].image()).data).decode()
+    return clip("data:video/jpeg;base64," + ",".join([frame] * _FRAMES))
+
+
+def _beyond(deployment: PlannedDeployment) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:
+    """A request with one clip more than allowed, its name, and what a right refusal is."""
+    limit = deployment.deployment.videos
+    (item,) = generate("colour", 1)
+    messages = [turn("user", *[still(item)] * (limit + 1), words())]
+    refusal = {"status": BAD_REQUEST, "naming": rf"\b{limit}\b"}
+    return messages, f"{limit + 1} videos against a limit of {limit}", refusal
+
+
+@pytest.mark.requirement("QVL-VID-001")
+def test_beyond_the_limit(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """One clip too many is refused, and the server goes on."""
+    messages, what, refusal = _beyond(deployment)
+    check_refused(server, messages, what, evidence, **refusal)
+    (item,) = generate("colour", 1)
+    evidence.record(answer_afterwards=text_of(chat(server, item.openai_messages())))
+
+
+@pytest.mark.requirement("QVL-VID-002")
+def test_beyond_the_limit_streamed(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """A request for a stream is refused before there is a stream."""
+    messages, what, refusal = _beyond(deployment)
+    check_refused(server, messages, f"{what}, streamed", evidence, **refusal, stream=True)
+
+
+@pytest.mark.requirement("QVL-VID-003")
+def test_nothing_is_fetched_beyond_the_limit(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """No clip of a refused request is asked for."""
+    (alone,) = generate("colour", 1)
+    pages = {"/alone.png": Page(alone.pictures[0].png()), "/clip.mp4": Page(b"", "video/mp4")}
+    with serving(server, pages) as pictures:
+        parts = [clip(pictures.url("/clip.mp4"))] * (deployment.deployment.videos + 1)
+        body = chat_body(server, [turn("user", *parts, words())], max_tokens=1)
+        response = server.request("POST", CHAT, json=body)
+        hits = pictures.asked
+        evidence.record(status=response.status_code, body=response.text[:2000], hits=hits)
+        assert not hits, (
+            f"expected no request for a clip beyond the limit, answered with "
+            f"{response.status_code}, seen {hits}"
+        )
+        # That nothing is seen says something only where something can be seen.
+        server.request(
+            "POST",
+            CHAT,
+            json=chat_body(
+                server, shown(alone, [picture(pictures.url("/alone.png"))]), max_tokens=1
+            ),
+        )
+        if pictures.asked != ["/alone.png"]:
+            raise InconclusiveError(
+                "the server does not fetch pictures from this host's loopback, so that it fetched "
+                "no clip shows nothing; see QVL-PIC-029"
+            )
