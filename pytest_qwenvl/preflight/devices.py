@@ -57,6 +57,8 @@ def check_nodes(host: Host, table: CompatibilityTable) -> Examined:
         for name in present
         if not host.usable(host.path(f"/dev/{name}"))
     ]
+    if not expected and not problems:
+        raise InconclusiveError("no NPU is listed whose device node could be looked for")
     return Examined(f"{len(there)} of davinciN, " + ", ".join(managing), tuple(problems))
 
 
@@ -139,7 +141,8 @@ def check_memory(host: Host, table: CompatibilityTable, subject: PlannedDeployme
             Finding(
                 MEMORY,
                 f"{seen}; free: {', '.join(short[:4])}{held}",
-                f"{needed} with {share:.0%} free (gpu_memory_utilization of {subject.id})",
+                f"as many as the deployment needs, with {share:.0%} free, its engine's "
+                "gpu_memory_utilization",
                 "end what holds them, choose others with ASCEND_RT_VISIBLE_DEVICES, or lower "
                 "gpu_memory_utilization in an overlay of the profile",
             ),

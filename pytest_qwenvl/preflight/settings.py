@@ -107,7 +107,7 @@ def _offending_argument(
     value: Any = arguments
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    origin = f"in {subject.id}"
+    origin = f"in {subject.profile.name}"
     if name == "dtype" and value in (None, "auto"):
         value, origin = _dtype_of_weights(subject), "in the weights' config.json, none set"
     if value is None or (rule.values and value not in rule.values):
