@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.argument_check import ArgumentCheck
     from pytest_qwenvl.engines.attached import AttachedServer
     from pytest_qwenvl.engines.command import Launch
+    from pytest_qwenvl.engines.container_launcher import Contained, ContainerLauncher
     from pytest_qwenvl.engines.interpreter import Interpreter
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.engines.server import Server
@@ -50,6 +50,7 @@ class EngineSession:
         self.plan = plan
         self.run_directory = run_directory
         self.steps = steps
+        self.run_id = run_id
         self.pool = DevicePool(
             plan.inventory.devices,
             plan.inventory.physical,
@@ -70,12 +71,31 @@ class EngineSession:
             UsageProblem: it is no Python, or has no vLLM.
         """
         if self._interpreter is None:
-            self._interpreter = find_interpreter(self.config)
+            container = self.container
+            self._interpreter = (
+                container.interpreter() if container else find_interpreter(self.config)
+            )
         return self._interpreter
+
+    @functools.cached_property
+    def container(self) -> ContainerLauncher | None:
+        """What runs this run's engines in containers; None where they run on the host."""
+        if self.config.launcher != "container":
+            return None
+        from pytest_qwenvl.engines.container_launcher import ContainerLauncher
+
+        return ContainerLauncher(self.config, self.plan.inventory, self.run_directory, self.run_id)
+
+    def contain(
+        self, kind: Contained, planned: PlannedDeployment, lease: Lease | None
+    ) -> Callable[[Launch], Launch] | None:
+        """What makes a command of this deployment a container's; None where it runs on the host."""
+        return self.container.contain(kind, planned, lease) if self.container else None
 
     def versions(self) -> dict[str, str]:
         """Versions of everything the engine's interpreter has, by distribution."""
-        return {name: found for name, found in self.interpreter.versions.items() if found}
+        found = {name: version for name, version in self.interpreter.versions.items() if version}
+        return {**found, "image": self.container.image.described()} if self.container else found
 
     def environment(self) -> dict[str, str]:
         """What every measuring process of this run needs to find its vLLM."""
@@ -94,7 +114,12 @@ class EngineSession:
         """Whether the engine would accept a deployment's arguments; asked before any start."""
         from pytest_qwenvl.engines.argument_check import ArgumentCheck
 
-        return ArgumentCheck(self.interpreter, self.plan.inventory.backend, self.steps)
+        return ArgumentCheck(
+            self.interpreter,
+            self.plan.inventory.backend,
+            self.steps,
+            elsewhere=self.container is not None,
+        )
 
     @contextlib.contextmanager
     def lease(self, planned: PlannedDeployment) -> Iterator[Lease]:
@@ -143,6 +168,7 @@ class EngineSession:
             api_key_env=self.config.api_key_env,
         )
         self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
+        self._running = server
         return server
 
     def directory_of(self, planned: PlannedDeployment) -> Path:
@@ -168,7 +194,6 @@ class EngineSession:
         log: Path,
     ) -> Iterator[None]:
         """Note a measuring process (lm-eval, bench) in the report: runs in a ``with`` block."""
-        self._running = server
         began = time.time()
         outcome = "failed"
         try:
@@ -225,6 +250,7 @@ class EngineSession:
                     mask=self.plan.inventory.mask,
                     run_directory=self.directory_of(planned),
                     progress=step.update,
+                    contain=self.contain(kind, planned, lease),
                 )
         except EngineError as problem:
             log = str(problem.log_path or "")

@@ -129,6 +129,9 @@ def _run(
 ) -> None:
     from pytest_qwenvl.engines.process import run_to_completion
 
+    contain = session.contain(kind, planned, lease)
+    if contain is not None:
+        launch = contain(launch)
     with (
         session.recorded(kind, planned, launch, lease, log),
         session.steps(f"{planned.id}: {kind}") as step,

@@ -25,6 +25,9 @@ _MARKERS = (
     "openai: the OpenAI API and its schema",
     "streaming: event streams",
     "multi_image: several images in a prompt, limits and prompt tokens",
+    "images: file formats, sizes and addresses of pictures",
+    "grounding: boxes around what is asked for",
+    "video: clips, and their limit",
     "consistency: equal questions get equal answers",
     "accuracy: evaluation tasks against floors",
     "latency: loads against budgets",
@@ -105,7 +108,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Before anything is collected or started: can this run be what was asked for?"""
-    from pytest_qwenvl.run import is_worker, plan_of, wants_suite
+    from pytest_qwenvl.run import check_launcher, is_worker, plan_of, wants_suite
 
     config = session.config
     if is_worker(config) or not wants_suite(config):
@@ -113,6 +116,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     plan_of(config)
     if config.option.collectonly:
         return
+    check_launcher(config)
     from pytest_qwenvl.live import keep_output
     from pytest_qwenvl.recording import begin_recording
 
@@ -144,12 +148,12 @@ def pytest_collection_modifyitems(
         return (yield)
     collection.narrow_smoke(items)
     result = yield
+    if config_of(config).endpoint is not None:
+        _drop_undecidable(config, items)
     dropped = collection.drop(items, "qwenvl_held_back")
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         keep_held_back(config, collection.held_back(dropped))
-    if config_of(config).endpoint is not None:
-        _drop_undecidable(config, items)
     if deciding:
         catalogue = catalogue_of(config)
         groups = {}
@@ -170,10 +174,6 @@ def pytest_collection_modifyitems(
     return result
 
 
-def config_path(config: pytest.Config) -> str:
-    """Where the catalogue lies, for messages."""
-    from pytest_qwenvl.run import config_of
-
 def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_qwenvl import needs
     from pytest_qwenvl.errors import UsageProblem
@@ -190,6 +190,10 @@ def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:
         config.hook.pytest_deselected(items=[item for item, _ in dropped])
         keep_undecided(config, needs.undecided(dropped, items, plan))
 
+
+def config_path(config: pytest.Config) -> str:
+    """Where the catalogue lies, for messages."""
+    from pytest_qwenvl.run import config_of
 
     return str(config_of(config).catalogue)
 

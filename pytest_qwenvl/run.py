@@ -171,6 +171,22 @@ def engine_session_of(config: pytest.Config) -> EngineSession:
     return config.stash[_SESSION]
 
 
+def check_launcher(config: pytest.Config) -> None:
+    """Before anything is started: could engines be, where they were asked to run?
+
+    Raises:
+        pytest.UsageError: no container could be, with what to do.
+    """
+    if config_of(config).launcher == "local":
+        return
+    container = engine_session_of(config).container
+    assert container is not None
+    try:
+        container.check()
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
+
+
 def existing_engine_session(config: pytest.Config) -> EngineSession | None:
     """The engines of this process, if any was ever asked for."""
     return config.stash.get(_SESSION, None)
