@@ -36,8 +36,9 @@ def version(name):
         return None
 def needs(name):
     try:
-        python = metadata.metadata(name)["Requires-Python"]
-        return ["python " + python] * bool(python) + (metadata.requires(name) or [])
+        python = metadata.metadata(name).get("Requires-Python")
+        asked = ["python " + python] if python else []
+        return asked + (metadata.requires(name) or [])
     except metadata.PackageNotFoundError:
         return []
 def place(name):
