@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.nearest import nearest
 from pytest_qwenvl.profile import ModelProfile
 
 if sys.version_info >= (3, 11):
@@ -49,7 +49,7 @@ def load_profiles(directories: Iterable[Path]) -> dict[str, ModelProfile]:
                 if overlaid not in tables:
                     raise UsageProblem(
                         f"{file}: overlay = {overlaid!r} names no profile"
-                        + _suggestion(str(overlaid), tables)
+                        + nearest(str(overlaid), tables)
                     )
                 defined_in, _, before = tables[overlaid]
                 tables[overlaid] = (defined_in, file, _merge(before, table))
@@ -78,16 +78,11 @@ def select_profiles(
         matching = [name for name in profiles if fnmatchcase(name, pattern)]
         if not matching:
             raise UsageProblem(
-                f"--model {pattern}: matches no profile{_suggestion(pattern, profiles)}\n"
+                f"--model {pattern}: matches no profile{nearest(pattern, profiles)}\n"
                 f"profiles: {', '.join(profiles)}"
             )
         chosen.update(matching)
     return {name: profile for name, profile in profiles.items() if name in chosen}
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _read(file: Path) -> Table:
@@ -153,8 +148,8 @@ def _explain(file: Path, error: Mapping[str, Any]) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         valid = _fields_at(ModelProfile, location[:-1])
-        nearest = _suggestion(str(location[-1]), valid)
-        return f"{file}: {key}: unknown key{nearest or '; valid: ' + ', '.join(sorted(valid))}"
+        hint = nearest(str(location[-1]), valid)
+        return f"{file}: {key}: unknown key{hint or '; valid: ' + ', '.join(sorted(valid))}"
     if kind == "missing":
         return f"{file}: {key}: is missing"
     message = error["msg"].removeprefix("Value error, ")

@@ -17,12 +17,12 @@ holds, the setting is left out, as if the profile did not have it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.nearest import nearest
 
 _RANGES = ("vllm", "vllm_ascend")
 _KEYS = ("value", *_RANGES)
@@ -31,10 +31,16 @@ _LEFT_OUT = object()
 
 @dataclass(frozen=True)
 class EngineVersions:
-    """The versions that bindings are held against; None for a distribution that is absent."""
+    """The versions that bindings are held against.
+
+    Attributes:
+        vllm, vllm_ascend: versions; None for a distribution that is absent.
+        unknown: which of the two nobody knows, so that nothing may be bound to it.
+    """
 
     vllm: str | None = None
     vllm_ascend: str | None = None
+    unknown: frozenset[str] = frozenset()
 
 
 def check_argument(value: Any) -> Any:
@@ -107,7 +113,7 @@ def _holds(name: str, wanted: str, versions: EngineVersions | None, where: str) 
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 
-    if versions is None:
+    if versions is None or name in versions.unknown:
         raise UsageProblem(
             f"{where}: holds for {name} {wanted} only, and the version of {name} is not known; "
             "name an interpreter that has it (--engine-python) or the version "
@@ -143,8 +149,7 @@ def _check(binding: dict[str, Any]) -> None:
 
     for key in binding:
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; valid: {', '.join(_KEYS)}"
+            hint = nearest(key, _KEYS) or f"; valid: {', '.join(_KEYS)}"
             raise ValueError(f"unknown key {key!r} in a value bound to versions{hint}")
     if "value" not in binding:
         raise ValueError("a value bound to versions needs the key 'value'")

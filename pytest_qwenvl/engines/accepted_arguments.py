@@ -134,23 +134,30 @@ def read_accepted(interpreter: Interpreter) -> AcceptedArguments:
     )
 
 
-def parser_complaint(interpreter: Interpreter, arguments: Sequence[str]) -> str | None:
-    """What vLLM's own parser says of the arguments of ``vllm serve``; None when it accepts them.
+def parser_complaints(
+    interpreter: Interpreter, commands: Sequence[Sequence[str]]
+) -> list[str | None]:
+    """What vLLM's own parser says of each list of arguments of ``vllm serve``.
+
+    Returns:
+        for each its complaint; None where it accepts them.
 
     Raises:
         EngineError: it cannot be asked.
     """
-    said: str | None = _ask(interpreter, arguments)["complaint"]
+    said: list[str | None] = _ask(interpreter, commands)["complaints"]
     return said
 
 
-def _ask(interpreter: Interpreter, arguments: Sequence[str]) -> dict[str, Any]:
+def _ask(interpreter: Interpreter, commands: Sequence[Sequence[str]]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="qwenvl-accepted-") as folder:
         result = Path(folder) / "result.json"
         environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
         if interpreter.platform == "cpu":
             environment.update(cpu_environment(interpreter, Path(folder) / "overlay"))
-        command = (str(interpreter.path), str(_WORKER), str(result), *arguments)
+        command = [str(interpreter.path), str(_WORKER), str(result)]
+        if commands:
+            command.append(json.dumps([list(arguments) for arguments in commands]))
         try:
             done = subprocess.run(
                 command,
@@ -177,7 +184,7 @@ def _ask(interpreter: Interpreter, arguments: Sequence[str]) -> dict[str, Any]:
         raise EngineError(
             f"{interpreter.path} cannot say what its vLLM {interpreter.vllm_version} accepts: the "
             f"process that builds its parser {said}",
-            argv=command,
+            argv=tuple(command),
         )
 
 

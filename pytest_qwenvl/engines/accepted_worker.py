@@ -1,8 +1,9 @@
 """Runs in the engine's interpreter: what its vLLM accepts, or what it says of one command line.
 
 ``accepted_worker.py RESULT`` writes the options of ``vllm serve`` and the keyword arguments of
-``vllm.LLM`` as JSON; ``accepted_worker.py RESULT ARGUMENT…`` parses the arguments of ``vllm serve``
-instead and writes what the parser complains of (``null`` when it accepts them). No engine is made.
+``vllm.LLM`` as JSON; ``accepted_worker.py RESULT COMMANDS`` (a JSON list of argument lists of
+``vllm serve``) parses each instead and writes what the parser complains of, ``null`` where it
+accepts them. No engine is made.
 Imports nothing of this package, whose dependencies the engine's interpreter need not have.
 """
 
@@ -117,12 +118,12 @@ def llm_keywords() -> list[str]:
     return sorted((own | fields) - {"self"})
 
 
-def complaint(arguments: list[str]) -> str | None:
+def complaint(parser: argparse.ArgumentParser, arguments: list[str]) -> str | None:
     """What the parser says of the arguments of ``vllm serve``; None when it accepts them."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            serve_parser().parse_args(arguments)
+            parser.parse_args(arguments)
     except SystemExit as end:
         if end.code:
             return said.getvalue().strip().splitlines()[-1] if said.getvalue() else str(end.code)
@@ -131,15 +132,16 @@ def complaint(arguments: list[str]) -> str | None:
     return None
 
 
-def main(result: Path, arguments: list[str]) -> None:
+def main(result: Path, commands: list[list[str]]) -> None:
     """Write the answer to ``result``."""
-    answer: Any
-    if arguments:
-        answer = {"complaint": complaint(arguments)}
+    parser = serve_parser()
+    answer: dict[str, Any]
+    if commands:
+        answer = {"complaints": [complaint(parser, arguments) for arguments in commands]}
     else:
-        answer = {"options": describe(serve_parser()), "llm_keywords": llm_keywords()}
+        answer = {"options": describe(parser), "llm_keywords": llm_keywords()}
     result.write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else [])

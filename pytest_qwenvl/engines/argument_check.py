@@ -7,7 +7,6 @@ to say, so its own parser is asked before anything is refused on that ground.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from pytest_qwenvl.engines.accepted_arguments import (
     AcceptedOption,
     accepted_arguments,
     cached_arguments,
-    parser_complaint,
+    parser_complaints,
 )
 from pytest_qwenvl.engines.command import (
     command_options,
@@ -30,6 +29,7 @@ from pytest_qwenvl.engines.declared_names import DeclaredNames, declared_names
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.errors import EngineError, EngineStartError
 from pytest_qwenvl.live import Steps
+from pytest_qwenvl.nearest import nearest
 from pytest_qwenvl.profile import BackendName, Deployment, Mode, ModelProfile
 from pytest_qwenvl.version_binding import EngineVersions
 
@@ -108,7 +108,7 @@ class ArgumentCheck:
             self._interpreter.engine_versions,
             self._accepted,
             self._declared,
-            lambda options: parser_complaint(self._interpreter, options),
+            lambda options: parser_complaints(self._interpreter, [options])[0],
         )
         self._checked.add(key)
 
@@ -194,7 +194,7 @@ def refused_names(
     if declared is None:
         return []
     refused = [
-        Refusal(name, f"no such variable is read{_nearest(name, declared.variables)}")
+        Refusal(name, f"no such variable is read{nearest(name, declared.variables)}")
         for name in environment
         if name.startswith("VLLM_") and name not in declared.variables
     ]
@@ -203,14 +203,12 @@ def refused_names(
     for key, value in additional_config.items():
         where = f"additional_config.{key}"
         if key not in declared.additional_config:
-            near = _nearest(key, declared.additional_config)
+            near = nearest(key, declared.additional_config)
             refused.append(Refusal(where, f"vllm-ascend reads no such key{near}"))
         elif isinstance(value, dict) and declared.additional_config[key]:
             known = declared.additional_config[key]
             refused += [
-                Refusal(
-                    f"{where}.{inner}", f"vllm-ascend reads no such key{_nearest(inner, known)}"
-                )
+                Refusal(f"{where}.{inner}", f"vllm-ascend reads no such key{nearest(inner, known)}")
                 for inner in value
                 if inner not in known
             ]
@@ -221,17 +219,17 @@ def _unknown(name: str, value: object, accepted: AcceptedArguments, mode: Mode) 
     if mode == "offline":
         if name in accepted.llm_keywords:
             return ""
-        return f"vllm.LLM takes no such argument{_nearest(name, accepted.llm_keywords)}"
+        return f"vllm.LLM takes no such argument{nearest(name, accepted.llm_keywords)}"
     # vLLM reads --table.key as that key of --table.
     option = _dashed(name).partition(".")[0]
     names = [known.replace("-", "_") for known in accepted.options]
     if value is False:
         if f"no-{option}" in accepted.options:
             return ""
-        return f"`vllm serve` has no --no-{option}{_nearest(name, names)}"
+        return f"`vllm serve` has no --no-{option}{nearest(name, names)}"
     if option in accepted.options:
         return ""
-    return f"`vllm serve` has no --{option}{_nearest(name, names)}"
+    return f"`vllm serve` has no --{option}{nearest(name, names)}"
 
 
 def _misfits(value: object, option: AcceptedOption) -> list[str]:
@@ -247,13 +245,13 @@ def _misfits(value: object, option: AcceptedOption) -> list[str]:
     for one in value if isinstance(value, list) else [value]:
         text = json.dumps(one) if isinstance(one, dict | list) else str(one)
         if option.choices is not None and text not in option.choices:
-            near = _nearest(text, option.choices)
+            near = nearest(text, option.choices)
             found.append(f"{text!r} is none of {', '.join(option.choices)}{near}")
         elif option.forms is not None and _form(text) not in option.forms:
             found.append(f"{text!r} has none of the forms it reads ({', '.join(option.forms)})")
         elif isinstance(one, dict) and option.keys is not None:
             found += [
-                f"has no key {key!r}{_nearest(key, option.keys)}"
+                f"has no key {key!r}{nearest(key, option.keys)}"
                 for key in one
                 if key not in option.keys
             ]
@@ -269,8 +267,3 @@ def _form(text: str) -> str:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""

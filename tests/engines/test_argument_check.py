@@ -45,8 +45,8 @@ def test_what_vllm_accepts_is_not_refused(arguments):
 @pytest.mark.parametrize(
     ("name", "value", "why", "certain"),
     [
-        ("max_num_seq", 30, "`vllm serve` has no --max-num-seq; did you mean max_num_seqs?", True),
-        ("enforce_eagre", True, "has no --enforce-eagre; did you mean enforce_eager?", True),
+        ("max_num_seq", 30, "has no --max-num-seq; did you mean 'max_num_seqs'?", True),
+        ("enforce_eagre", True, "has no --enforce-eagre; did you mean 'enforce_eager'?", True),
         ("max_num_seqs", False, "has no --no-max-num-seqs", True),
         ("zzz", 1, "`vllm serve` has no --zzz", True),
         ("max_num_seqs", "many", "'many' has none of the forms it reads (integer", False),
@@ -55,7 +55,7 @@ def test_what_vllm_accepts_is_not_refused(arguments):
         ("max_num_seqs", 0.5, "'0.5' has none of the forms", False),
         ("max_num_seqs", [1, 2], "takes one value", False),
         ("dtype", "bf16", "'bf16' is none of auto, bfloat16", False),
-        ("compilation_config", {"cudagraph_mod": 1}, "did you mean cudagraph_mode?", False),
+        ("compilation_config", {"cudagraph_mod": 1}, "did you mean 'cudagraph_mode'?", False),
         ("compilation_config", "fast", "'fast' has none of the forms it reads (object)", False),
     ],
 )
@@ -102,7 +102,7 @@ def test_the_message_names_deployment_file_argument_and_version(tmp_path):
         check(profile, lambda options: pytest.fail("a name needs no parser"))
     message = str(caught.value)
     assert f"tiny/serve-1npu ({tmp_path}/tiny.toml): vLLM 0.23.0" in message
-    assert "max_num_seq: `vllm serve` has no --max-num-seq; did you mean max_num_seqs?" in message
+    assert "max_num_seq: `vllm serve` has no --max-num-seq; did you mean 'max_num_seqs'?" in message
     assert 'max_num_seq = { value = …, vllm = "<0.23.0" }' in message
     assert "dtype" not in message
 
@@ -130,7 +130,7 @@ def test_a_good_deployment_asks_nobody():
 
 def test_a_variable_that_nothing_reads_is_refused():
     profile = with_arguments({}, {"VLLM_ASCEND_ENABLE_NX": "1"})
-    with pytest.raises(EngineStartError, match="did you mean VLLM_ASCEND_ENABLE_NZ"):
+    with pytest.raises(EngineStartError, match="did you mean 'VLLM_ASCEND_ENABLE_NZ'"):
         check(profile, lambda options: None)
 
 
