@@ -54,7 +54,7 @@ EXTREMES = (
     (700, 350),
 )
 # Larger than the largest by as much, and how much longer than wide.
-OVERSIZE = ((1.05, 1.0), (2.0, 1.5), (4.0, 0.4))
+OVERSIZE = ((1.05, 1.0), (3.0, 0.4))
 
 
 def _question(*sizes: Size) -> list[dict[str, object]]:
@@ -133,27 +133,24 @@ def test_largest_pictures(
     constants = deployment.profile.image
     context = _context_length(server)
     without = prompt_tokens(server, _question())
+    accepted = []
     for times, aspect in OVERSIZE:
         width = round(math.sqrt(times * constants.max_pixels * aspect))
         height = round(math.sqrt(times * constants.max_pixels / aspect))
         expected = prompt_tokens_of_images([(width, height)], constants)
-        messages = _question((width, height))
-        if context is not None and expected + without >= context:
-            check_refused(
-                server,
-                messages,
-                f"a picture of {width}x{height} pixels, {expected} tokens, in {context}",
-                evidence,
-                status=range(400, 401),
-                naming=rf"\b{context}\b",
-            )
+        if context is None or expected + without < context:
+            accepted.append((width, height))
             continue
-        seen = prompt_tokens(server, messages) - without
-        evidence.append("sizes", {"size": (width, height), "expected": expected, "seen": seen})
-        assert seen == expected, (
-            f"{width}x{height}, {times:g} times max_pixels: expected {expected} more prompt "
-            f"tokens, seen {seen}"
+        check_refused(
+            server,
+            _question((width, height)),
+            f"a picture of {width}x{height} pixels, {expected} tokens, in {context}",
+            evidence,
+            status=range(400, 401),
+            naming=rf"\b{context}\b",
         )
+    if accepted:
+        _check_sizes(server, deployment, tuple(accepted), evidence)
 
 
 @pytest.mark.requirement("QVL-IMG-017")

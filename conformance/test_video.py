@@ -9,9 +9,11 @@ import pytest
 
 from conformance.asking import chat, chat_body, text_of
 from conformance.picture_requests import CHAT, check_refused, picture, shown, turn, words
+from conformance.plain_twins import check_like_plain
 from conformance.serving_pictures import Page, serving
-from fixtures.bank import Item, generate
-from fixtures.bank.encodings import jpeg
+from fixtures.bank import generate
+from fixtures.bank.encodings import Encoded, jpeg
+from pytest_qwenvl.capabilities import Capabilities
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
@@ -28,17 +30,18 @@ def clip(url: str) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
 
 
-def still(item: Item) -> dict[str, Any]:
-    """A clip in which an item's picture stands still: JPEG frames in a data URL, as vLLM has it."""
-    frame = base64.b64encode(jpeg(item.pictures[0].image()).data).decode()
-    return clip("data:video/jpeg;base64," + ",".join([frame] * _FRAMES))
+def still(frame: Encoded) -> dict[str, Any]:
+    """A clip in which a JPEG stands still: a data URL of frames, which vLLM takes for a video."""
+    payload = base64.b64encode(frame.data).decode()
+    return clip("data:video/jpeg;base64," + ",".join([payload] * _FRAMES))
 
 
 def _beyond(deployment: PlannedDeployment) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:
     """A request with one clip more than allowed, its name, and what a right refusal is."""
     limit = deployment.deployment.videos
     (item,) = generate("colour", 1)
-    messages = [turn("user", *[still(item)] * (limit + 1), words())]
+    frame = jpeg(item.pictures[0].image())
+    messages = [turn("user", *[still(frame)] * (limit + 1), words())]
     refusal = {"status": BAD_REQUEST, "naming": rf"\b{limit}\b"}
     return messages, f"{limit + 1} videos against a limit of {limit}", refusal
 
@@ -93,3 +96,10 @@ def test_nothing_is_fetched_beyond_the_limit(
                 "the server does not fetch pictures from this host's loopback, so that it fetched "
                 "no clip shows nothing; see QVL-PIC-029"
             )
+
+
+@pytest.mark.requirement("QVL-VID-004")
+def test_still_clip(server: Endpoint, capabilities: Capabilities, evidence: Evidence) -> None:
+    """A clip in which nothing moves is answered as a picture of it."""
+    capabilities.require("video")
+    check_like_plain(server, [jpeg], evidence, part=still)
