@@ -93,8 +93,11 @@ class Endpoint:
 
     def openai_client(self, timeout: float = 60.0) -> openai.OpenAI:
         """A client of the official library, without retries, that ignores proxies."""
+        import ssl
+
         import openai
 
+        authority = _authority()
         return openai.OpenAI(
             base_url=f"{self.base_url}/v1",
             api_key=self.api_key or "EMPTY",
@@ -103,7 +106,7 @@ class Endpoint:
             http_client=openai.DefaultHttpxClient(
                 trust_env=False,
                 timeout=timeout,
-                verify=_authority(),
+                verify=ssl.create_default_context(cafile=authority) if authority else True,
                 event_hooks=client_hooks(self.journal, self),
             ),
         )
@@ -140,7 +143,7 @@ class Endpoint:
             session = requests.Session()
             # A proxy named by the environment would be asked for 127.0.0.1 too.
             session.trust_env = False
-            session.verify = _authority()
+            session.verify = _authority() or True
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -180,9 +183,9 @@ def say_hello(endpoint: Endpoint, timeout: float, *parts: dict[str, Any]) -> req
     )
 
 
-def _authority() -> str | bool:
-    """The file of certificate authorities that the environment names, as curl and others do."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+def _authority() -> str | None:
+    """The file of certificate authorities that the environment names, if any."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
 
 
 def tiny_picture() -> str:
