@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 from pytest_qwenvl.devices.npu import Npu
@@ -19,6 +20,7 @@ MEMORY = "QVL-ENV-012"
 HEALTH = "QVL-ENV-013"
 
 _HEALTHY = "OK"
+_MOST_NAMED = 4
 _DEFAULT_UTILIZATION = re.compile(
     r"^\s*gpu_memory_utilization\s*:\s*float\s*=\s*(?:Field\(\s*default=)?([0-9.]+)", re.MULTILINE
 )
@@ -32,30 +34,31 @@ def check_nodes(host: Host, table: CompatibilityTable) -> Examined:
     """
     there = {it.name for it in host.path("/dev").glob("davinci[0-9]*")}
     expected = [f"davinci{name.removeprefix('npu')}" for name in host.inventory.physical]
-    absent = [it for it in expected if it not in there] if len(there) < len(expected) else []
     managing, source = _of_generation(host, table, "nodes")
-    absent += [it for it in managing if not host.path(f"/dev/{it}").exists()]
+    absent = [it for it in expected if it not in there] if len(there) < len(expected) else []
+    unmanaged = [it for it in managing if not host.path(f"/dev/{it}").exists()]
+    present = [*sorted(there), *(it for it in managing if it not in unmanaged)]
+    closed = [it for it in present if not host.usable(host.path(f"/dev/{it}"))]
+    give = "give to the container {}; on the host itself, load the driver"
+    kinds = (
+        (absent, "no {}", "a device node for each NPU that npu-smi lists", give),
+        (unmanaged, "no {}", f"the nodes of {source}", give),
+        (
+            closed,
+            "{} may not be read and written by this user",
+            "device nodes that the engine may open",
+            "run as root, or join the group that owns them (ls -l /dev/davinci*)",
+        ),
+    )
     problems = [
         Finding(
             NODES,
-            f"no /dev/{name}",
-            "one device node for each NPU that npu-smi lists"
-            if name in expected
-            else f"/dev/{name} ({source})",
-            f"give it to the container: --device /dev/{name}; on the host itself, load the driver",
+            seen.format(_listed(f"/dev/{it}" for it in names)),
+            wanted,
+            remedy.format(_listed(f"--device /dev/{it}" for it in names)),
         )
-        for name in absent
-    ]
-    present = [it for it in [*sorted(there), *managing] if it not in absent]
-    problems += [
-        Finding(
-            NODES,
-            f"/dev/{name} may not be read and written by this user",
-            "device nodes that the engine may open",
-            "run as root, or join the group that owns the node (ls -l /dev/davinci*)",
-        )
-        for name in present
-        if not host.usable(host.path(f"/dev/{name}"))
+        for names, seen, wanted, remedy in kinds
+        if names
     ]
     if not expected and not problems:
         raise InconclusiveError("no NPU is listed whose device node could be looked for")
@@ -68,29 +71,35 @@ def check_files(host: Host, table: CompatibilityTable) -> Examined:
     Docker makes an empty folder of a mount whose source is missing; that is as bad as nothing.
     """
     files, source = _of_generation(host, table, "files")
-    problems = []
-    for name in files:
-        path = name.format(driver=f"{host.driver_installation}/driver")
-        place = host.path(path)
-        if name.endswith("/"):
-            fault = "no folder" if not place.is_dir() else "is empty" * (not any(place.iterdir()))
-        else:
-            fault = "is a folder" if place.is_dir() else "no file" * (not place.is_file())
-        if fault:
-            seen = f"{fault} {path}" if fault.startswith("no ") else f"{path} {fault}"
-            remedy = (
-                f"mount it into the container: -v {path}:{path}; on the host itself, "
-                "install the driver"
-            )
-            problems.append(Finding(FILES, seen, f"{path} ({source})", remedy))
+    paths = [it.format(driver=f"{host.driver_installation}/driver") for it in files]
+    faults = {path: fault for path in paths if (fault := _fault_of(host, path))}
     if host.which("npu-smi") is None:
-        remedy = (
-            "mount it into the container: -v /usr/local/bin/npu-smi:/usr/local/bin/npu-smi; on "
-            "the host itself, put it on the PATH"
+        faults["/usr/local/bin/npu-smi"] = "no npu-smi on the PATH"
+    problems = []
+    if faults:
+        mounts = _listed(f"-v {path}:{path}" for path in faults)
+        remedy = f"mount into the container {mounts}; on the host itself, install the driver"
+        problems.append(
+            Finding(FILES, "; ".join(faults.values()), f"the files of {source}", remedy)
         )
-        expected = "npu-smi, which tells generation, health and memory of the NPUs"
-        problems.append(Finding(FILES, "no npu-smi on the PATH", expected, remedy))
     return Examined(f"{len(files)} places of the driver, npu-smi", tuple(problems))
+
+
+def _fault_of(host: Host, path: str) -> str:
+    """What is wrong with a file or, where it ends in a slash, a folder; empty when nothing is."""
+    place = host.path(path)
+    if not path.endswith("/"):
+        return f"{path} is a folder" if place.is_dir() else f"no {path}" * (not place.is_file())
+    if not place.is_dir():
+        return f"no folder {path}"
+    return f"{path} is empty" * (not any(place.iterdir()))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Some names, the first few of many."""
+    known = list(names)
+    more = len(known) - _MOST_NAMED
+    return ", ".join(known[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_health(host: Host, table: CompatibilityTable) -> Examined:

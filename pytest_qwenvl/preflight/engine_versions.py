@@ -123,6 +123,7 @@ def check_chip(host: Host, table: CompatibilityTable) -> Examined:
     refuses any other chip, after the model was asked for.
     """
     found = host.known_interpreter()
+    version = _ascend(found)
     generation = host.generation()
     name = host.inventory.npus[0].name
     folder = found.locations.get("vllm_ascend", found.site_packages / "vllm_ascend")
@@ -134,7 +135,7 @@ def check_chip(host: Host, table: CompatibilityTable) -> Examined:
     if built is None:
         raise InconclusiveError(f"{folder}/_build_info.py does not say what chip it was built for")
     expected = table.hardware_of(generation).device_types
-    seen = f"vllm-ascend {_ascend(found)} built for {built[1]}, chips {name} ({generation})"
+    seen = f"vllm-ascend {version} built for {built[1]}, chips {name} ({generation})"
     if built[1].lstrip("_").lower() in {it.lstrip("_").lower() for it in expected}:
         return Examined(seen)
     remedy = f"use the image or wheel of vllm-ascend for {generation} ({name})"

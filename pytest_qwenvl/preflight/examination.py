@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,20 +110,20 @@ def examine_all(
             continue
         options = {"digests": True} if digests and check.reads_weights else {}
         if check.of_deployment:
-            chosen = _once_a_model(subjects) if entry.per == "model" else subjects
-            made = [(one.id, _attempt(check.run, host, table, one, **options)) for one in chosen]
+            chosen = (
+                {one.profile.name: one for one in reversed(subjects)}
+                if entry.per == "model"
+                else {one.id: one for one in subjects}
+            )
+            made = [
+                (name, _attempt(check.run, host, table, one, **options))
+                for name, one in sorted(chosen.items())
+            ]
         else:
             made = [("", _attempt(check.run, host, table))]
         if made:
             outcomes.append(_summed_up(requirement, check.title, made))
     return outcomes
-
-
-def _once_a_model(subjects: Iterable[PlannedDeployment]) -> list[PlannedDeployment]:
-    first: dict[str, PlannedDeployment] = {}
-    for one in subjects:
-        first.setdefault(one.profile.name, one)
-    return list(first.values())
 
 
 def _attempt(run: Any, *arguments: Any, **options: Any) -> Examined | InconclusiveError:

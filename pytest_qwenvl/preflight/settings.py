@@ -73,7 +73,7 @@ def check_settings(host: Host, table: CompatibilityTable, subject: PlannedDeploy
             if seen:
                 problems.append(Finding(SETTINGS, seen, _expected(rule), rule.remedy))
     problems += _unknown_variables(host, variables, blamed)
-    return Examined(f"{len(table.setting)} rules", tuple(problems))
+    return Examined(f"{len(table.setting)} rules of the table", tuple(problems))
 
 
 def _expected(rule: SettingRule) -> str:

@@ -187,6 +187,11 @@ FAULTS = {
     ),
     # Device nodes and mounts.
     "a node short": Fault("a2", without("/dev/davinci3"), {"QVL-ENV-007": "no /dev/davinci3"}),
+    "no node at all": Fault(
+        "a2",
+        lambda it: [path.unlink() for path in it.path("/dev").glob("davinci[0-9]*")],
+        {"QVL-ENV-007": "no /dev/davinci0, /dev/davinci1, /dev/davinci2, /dev/davinci3 and 4 more"},
+    ),
     "no manager": Fault(
         "a3", without("/dev/davinci_manager"), {"QVL-ENV-007": "no /dev/davinci_manager"}
     ),
@@ -212,7 +217,7 @@ FAULTS = {
         frozenset({"QVL-ENV-005"}),
     ),
     "no install info": Fault(
-        "a5", without("/etc/ascend_install.info"), {"QVL-ENV-008": "no file /etc/ascend_install"}
+        "a5", without("/etc/ascend_install.info"), {"QVL-ENV-008": "no /etc/ascend_install.info"}
     ),
     "no npu-smi": Fault("a2", no_npu_smi, {"QVL-ENV-008": "no npu-smi"}, NO_CHIP),
     # Room.
