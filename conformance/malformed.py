@@ -345,12 +345,18 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_of_one_colour(side: int) -> bytes:
-    """A white PNG of ``side`` by ``side`` pixels, one bit each: a few kilobytes at any size."""
+    """A black PNG of ``side`` by ``side`` pixels, one bit each: a few kilobytes at any size."""
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     packer = zlib.compressobj(9)
-    row = b"\0" + b"\xff" * ((side + 7) // 8)
+    row = bytes(1 + (side + 7) // 8)
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A small PNG whose header says that it is of another size."""
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return _PNG[:8] + header + _PNG[33:]
 
 
 def png_with_long_comment(length: int) -> bytes:
