@@ -147,12 +147,18 @@ def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
 
 def _log_of(item: pytest.Item) -> str:
     """What the engine wrote since the test began; its last lines when that is nothing."""
-    for name in ("server", "offline_llm"):
-        engine = getattr(item, "funcargs", {}).get(name)
-        if engine is not None:
-            text = engine.log_since(item.stash.get(LOG_OFFSET, 0)) or engine.log_tail()
-            return "\n".join(text.splitlines()[-_REASON_LINES:])
-    return ""
+    engine = engine_of(item)
+    if engine is None:
+        return ""
+    text = engine.log_since(item.stash.get(LOG_OFFSET, 0)) or engine.log_tail()
+    return "\n".join(text.splitlines()[-_REASON_LINES:])
+
+
+def engine_of(item: pytest.Item) -> Any:
+    """The engine a test was given; None also for a fixture of the same name that is none."""
+    given = getattr(item, "funcargs", {})
+    engines = (given.get(name) for name in ("server", "offline_llm"))
+    return next((engine for engine in engines if hasattr(engine, "log_offset")), None)
 
 
 def reproduce_line(item: pytest.Item) -> str:

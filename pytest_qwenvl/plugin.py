@@ -228,14 +228,22 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note what was asked of servers before this test, so that a failure shows what it asked."""
+    if item.get_closest_marker("requirement"):
+        from pytest_qwenvl.failing import note_start
+
+        note_start(item)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Note where the engine's log ends, so that a failure shows what came after."""
-    from pytest_qwenvl.outcomes import LOG_OFFSET
+    from pytest_qwenvl.outcomes import LOG_OFFSET, engine_of
 
-    for name in ("server", "offline_llm"):
-        engine = getattr(item, "funcargs", {}).get(name)
-        if engine is not None:
-            item.stash[LOG_OFFSET] = engine.log_offset()
+    engine = engine_of(item)
+    if engine is not None:
+        item.stash[LOG_OFFSET] = engine.log_offset()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

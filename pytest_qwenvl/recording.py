@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from pytest_qwenvl import __version__
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.failing import forget_earlier, with_exchanges
 from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
 from pytest_qwenvl.report.environment import host_facts
 from pytest_qwenvl.report.evidence import Redactor
@@ -35,9 +37,11 @@ from pytest_qwenvl.run import (
     engine_session_of,
     existing_engine_session,
     plan_of,
+    report_root,
     run_id_of,
 )
 
+_KEYS = ("VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _CLAIMS_SENT = pytest.StashKey[bool]()
 _HELD_BACK = pytest.StashKey[list[NotRun]]()
 _UNDECIDED = pytest.StashKey[list[Undecided]]()
@@ -145,6 +149,7 @@ def begin_recording(config: pytest.Config) -> Recording:
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
+    forget_earlier(report_root(config))
     recording = Recording(recorder)
     _CURRENT.append(recording)
     return recording
@@ -178,8 +183,10 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
     if requirement_of(item) is not None:
         result = result_of(item, report, call, catalogue_of(config))
         if result is not None:
+            secrets = secrets_of(config)
+            result = with_exchanges(item, result, report_root(config), secrets)
             # Before anything leaves this process: JUnit and the screen show it too.
-            result = Redactor(secrets_of(config)).result(result)
+            result = Redactor(secrets).result(result)
             carried["result"] = result.model_dump(mode="json")
             carried["outcome"] = result.outcome.value
             properties = properties_of(result)
@@ -235,7 +242,7 @@ def send_rest(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def secrets_of(config: pytest.Config) -> list[str]:
-    """Values that no report may show.
+    """Values that no report may show: the endpoint's key, and the keys of servers and hubs.
 
     Raises:
         pytest.UsageError: ``--api-key-env`` names a variable that is not set.
@@ -244,7 +251,8 @@ def secrets_of(config: pytest.Config) -> list[str]:
         key = config_of(config).endpoint_key
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
-    return [key] if key else []
+    own = [os.environ.get(name) for name in _KEYS]
+    return [value for value in (key, *own) if value]
 
 
 def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:

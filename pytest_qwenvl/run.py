@@ -164,7 +164,7 @@ def engine_session_of(config: pytest.Config) -> EngineSession:
         config.stash[_SESSION] = EngineSession(
             config_of(config),
             plan_of(config),
-            _run_directory(config),
+            report_root(config) / "engines",
             steps_of(config),
             run_id_of(config),
         )
@@ -192,11 +192,11 @@ def existing_engine_session(config: pytest.Config) -> EngineSession | None:
     return config.stash.get(_SESSION, None)
 
 
-def _run_directory(config: pytest.Config) -> Path:
-    """Where engine logs go: the report directory, else pytest's own temporary one."""
+def report_root(config: pytest.Config) -> Path:
+    """The report directory; where none was asked for, pytest's own temporary one."""
     report = config_of(config).report_directory
     if report is not None:
-        return report / "engines"
+        return report
     factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
     return factory.getbasetemp() / "qwenvl"
 

@@ -22,13 +22,17 @@ DEEPEST = 40
 
 _SHORTEST_SECRET = 4
 _PLACEHOLDER_KEYS = frozenset({"EMPTY", "none", "None", "dummy"})
-_SECRET_FIELDS = frozenset(
+SECRET_FIELDS = frozenset(
     {"authorization", "proxy-authorization", "api-key", "api_key", "x-api-key", "cookie",
      "set-cookie"}
 )  # fmt: skip
 _SECRET_VARIABLE = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.I)
 _IN_TEXT = (
-    re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",}]+"),
+    # A variable, ${NAME}, stands for the key where a command is to be pasted.
+    re.compile(
+        r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?!(?:\w+\s+)?\$\{\w+\})"
+        r"(?:\w+\s+)?[^\s'\",}]+"
+    ),
     re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"),
     re.compile(r"(?i)(--api[-_]key(?:=|\s+))\S+"),
     re.compile(r"(://)[^/\s:@]+:[^/\s@]+(?=@)"),
@@ -125,6 +129,12 @@ class Redactor:
             text = pattern.sub(rf"\g<1>{REDACTED}", text)
         return text
 
+    def known_in(self, data: bytes) -> bytes:
+        """``data`` without the known secrets, and otherwise byte for byte."""
+        for secret in self._secrets:
+            data = data.replace(secret.encode(), REDACTED.encode())
+        return data
+
     def value(self, value: object) -> Any:
         """``json_value(value)`` without secrets, at any depth."""
         return self._walk(json_value(value))
@@ -154,6 +164,12 @@ class Redactor:
             update={
                 "reason": self.text(result.reason),
                 "evidence": self.value(result.evidence),
+                "exchanges": [
+                    it.model_copy(
+                        update={"curl": self.text(it.curl), "response": self.text(it.response)}
+                    )
+                    for it in result.exchanges
+                ],
                 "log": self.text(result.log),
                 "reproduce": self.text(result.reproduce),
             }
@@ -176,7 +192,7 @@ class Redactor:
             return [self._walk(its) for its in value]
         if isinstance(value, dict):
             return {
-                self.text(key): REDACTED if key.lower() in _SECRET_FIELDS else self._walk(its)
+                self.text(key): REDACTED if key.lower() in SECRET_FIELDS else self._walk(its)
                 for key, its in value.items()
             }
         return value

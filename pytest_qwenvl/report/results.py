@@ -57,6 +57,26 @@ class Requirement(Record):
     applies_to: tuple[Literal["npu", "cpu"], ...] = ("npu", "cpu")
 
 
+class ExchangeRecord(Record):
+    """A request of a test that failed, and what came back.
+
+    Attributes:
+        curl: the command that sends it again.
+        status: None when no answer came.
+        response: status, content type and the beginning of the body; or how the connection
+            failed.
+        started: seconds since the epoch; ``seconds`` until the answer's headers.
+        files: what was saved of it, relative to the report's directory.
+    """
+
+    curl: str
+    status: int | None = None
+    response: str = ""
+    started: float = 0.0
+    seconds: float | None = None
+    files: tuple[str, ...] = ()
+
+
 class Result(Record):
     """One requirement judged for one deployment of one model.
 
@@ -68,6 +88,7 @@ class Result(Record):
         duration: seconds in the test itself; ``setup``: seconds its fixtures took (engine start).
         log: last lines the engine wrote while the test ran (only kept when not PASS).
         started: seconds since the epoch.
+        exchanges: of a test that failed, its requests, the one in question first.
     """
 
     requirement: str
@@ -82,6 +103,7 @@ class Result(Record):
     duration: float = 0.0
     setup: float = 0.0
     started: float = 0.0
+    exchanges: list[ExchangeRecord] = Field(default_factory=list)
     log: str = ""
     reproduce: str = ""
     worker: str = ""

@@ -44,6 +44,7 @@ _FEWEST_PROBLEM_LINES = 5
 _MOST_PROBLEM_LINES = 12
 _MOST_NOT_RUN_LINES = 2
 _MOST_UNDECIDED_LINES = 5
+_MOST_RESPONSE_LINES = 4
 _COLOURS = {
     Verdict.CONFORMANT: "green",
     Verdict.PARTIAL: "yellow",
@@ -165,8 +166,8 @@ def failure_text(
 ) -> str:
     """One requirement's failure on one screen: what must be, what was seen, how to see it again.
 
-    The reason comes first and whole as far as it fits; evidence and the engine's log share what
-    is left; the reproduction command always stands, unbroken.
+    The reason comes first and whole as far as it fits; the request in question and its answer
+    follow; evidence and the engine's log share what is left. Commands always stand unbroken.
 
     Args:
         requirement: its entry of the catalogue; None when the catalogue lacks it.
@@ -177,7 +178,12 @@ def failure_text(
     if requirement is not None:
         head += _wrapped(requirement.must, width, 3)
     tail = [f"reproduce: {result.reproduce}"] if result.reproduce else []
-    room = height - len(head) - len(tail)
+    asked: list[str] = []
+    if result.exchanges:
+        first = result.exchanges[0]
+        asked = [f"request: {first.curl}"]
+        asked += _wrapped(f"response: {first.response}", width, _MOST_RESPONSE_LINES)
+    room = height - len(head) - len(asked) - len(tail)
     reason = _wrapped(result.reason or "no reason was given", width, max(2, room // 2))
     room -= len(reason)
     evidence = [
@@ -189,7 +195,7 @@ def failure_text(
     shown_evidence = _cut("evidence:", evidence, room - for_log, keep_end=False)
     room -= len(shown_evidence)
     shown_log = _cut("the engine's log, last lines:", log, room, keep_end=True)
-    return "\n".join([*head, *reason, *shown_evidence, *shown_log, *tail])
+    return "\n".join([*head, *reason, *asked, *shown_evidence, *shown_log, *tail])
 
 
 def _verdict_lines(run: RunRecord, width: int) -> list[str]:

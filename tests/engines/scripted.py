@@ -53,7 +53,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         line = f"{self.command} {self.path}"
-        self.server.seen.append(Seen(line, dict(self.headers), body))
+        self.server.seen.append(
+            Seen(line, {name.title(): its for name, its in self.headers.items()}, body)
+        )
         status, said = self.server.script.get(line, (404, {"detail": "Not Found"}))
         data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
         self.send_response(status)
