@@ -77,3 +77,21 @@ def test_every_variable_has_an_owner_that_knows_its_value(profile, shipped):
             assert name in table, f"{name}: neither vLLM's nor vllm-ascend's, nor in the table"
             assert re.fullmatch(table[name]["pattern"], value), f"{name}={value}"
             assert len(table[name]["source"]) > 20
+
+
+@pytest.mark.parametrize("version", ["0.23.0", "0.32.0"])
+def test_what_lm_eval_hands_on_is_the_llms(version):
+    keywords = recorded_arguments(version).llm_keywords
+    handed_on = {
+        name for it in PROFILES.values() for one in it.accuracy for name in one.model_arguments
+    }
+    assert handed_on
+    assert handed_on <= keywords
+
+
+def test_what_the_tutorial_sets_for_old_engines_is_bound_to_them():
+    profile = PROFILES["qwen2.5-vl-32b-instruct"]
+    deployment = profile.deployment("serve-2npu")
+    old = EngineVersions("0.10.2", "0.10.2rc1")
+    assert profile_environment(profile, deployment, "npu", old)["VLLM_USE_V1"] == "1"
+    assert "VLLM_USE_V1" not in profile_environment(profile, deployment, "npu", ON_NPUS)

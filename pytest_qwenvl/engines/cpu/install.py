@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_qwenvl.devices.inventory import signs_of_ascend
-from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.errors import QwenVLError, UsageProblem
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -160,8 +160,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if python is None:
         _say(f"{environment_folder()} is not built; run this command without --print")
         return 1
+    if not options.only_print and any(line.startswith("vllm") for line in requirements()):
+        _ask_what_it_accepts(python)
     print(python)  # noqa: T201
     return 0
+
+
+def _ask_what_it_accepts(python: Path) -> None:
+    """Every run needs the answer, and getting it takes ten seconds: so once, and here."""
+    from pytest_qwenvl.engines.accepted_arguments import accepted_arguments, cached_arguments
+    from pytest_qwenvl.engines.interpreter import probe
+
+    try:
+        interpreter = probe(python)
+        if cached_arguments(interpreter) is None:
+            _say(f"asking vLLM {interpreter.vllm_version} what it accepts")
+            accepted_arguments(interpreter)
+    except QwenVLError as problem:
+        # Runs ask again, and say so; the environment itself is complete.
+        _say(f"warning: {problem}")
 
 
 if __name__ == "__main__":
