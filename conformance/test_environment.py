@@ -36,6 +36,7 @@ def decide(
         inventory=engine_session.plan.inventory,
         interpreter=engine_session.interpreter,
         environment=os.environ,
+        contained=engine_session.container is not None,
     )
 
     def decide_one(requirement: str, subject: PlannedDeployment | None = None) -> None:

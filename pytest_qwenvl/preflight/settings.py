@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pytest_qwenvl.engines.command import engine_arguments, engine_environment
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.preflight.finding import Examined, Finding
 from pytest_qwenvl.preflight.host import Host
@@ -19,6 +20,7 @@ JEMALLOC = "QVL-ENV-014"
 SETTINGS = "QVL-ENV-015"
 
 _OWN_VARIABLES = "VLLM_ASCEND_"
+_DECLARED_IN = "vllm_ascend/envs.py"
 
 
 def check_jemalloc(host: Host, table: CompatibilityTable, subject: PlannedDeployment) -> Examined:
@@ -26,6 +28,8 @@ def check_jemalloc(host: Host, table: CompatibilityTable, subject: PlannedDeploy
     libraries = subject.profile.engine.get(host.inventory.backend, Engine()).preload
     if not libraries:
         return Examined(f"{subject.profile.name} preloads nothing")
+    if host.contained:
+        raise InconclusiveError("the libraries are the image's, and are not looked for there")
     found = [it for it in libraries if host.path(it).is_file()]
     if found:
         return Examined(found[0])
@@ -55,7 +59,7 @@ def check_settings(host: Host, table: CompatibilityTable, subject: PlannedDeploy
         inherited=host.environment,
         versions=versions,
     )
-    variables = {**host.environment, **own}
+    variables = own if host.contained else {**host.environment, **own}
     arguments = engine_arguments(subject.profile, subject.deployment, backend, versions)
     problems: list[Finding] = []
     blamed: set[str] = set()
@@ -135,17 +139,16 @@ def _unknown_variables(host: Host, variables: Mapping[str, str], blamed: set[str
     given = [it for it in sorted(variables) if it.startswith(_OWN_VARIABLES) and it not in blamed]
     if not given or found.versions.get("vllm_ascend") is None:
         return []
-    file = found.locations.get("vllm_ascend", found.site_packages / "vllm_ascend") / "envs.py"
-    try:
-        known = set(re.findall(rf"\b{_OWN_VARIABLES}\w+", file.read_text(encoding="utf-8")))
-    except OSError:
+    text = found.texts.get(_DECLARED_IN)
+    if text is None:
         return []
+    known = set(re.findall(rf"\b{_OWN_VARIABLES}\w+", text))
     return [
         Finding(
             SETTINGS,
             f"{name}={variables[name]}",
-            f"a variable that vllm-ascend {found.versions['vllm_ascend']} reads ({file} does not "
-            "name this one)",
+            f"a variable that vllm-ascend {found.versions['vllm_ascend']} reads ({_DECLARED_IN} "
+            "does not name this one)",
             "unset it, or write it as that version does (additional_config for most)",
         )
         for name in given

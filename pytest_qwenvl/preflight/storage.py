@@ -16,6 +16,8 @@ _GIB = 2**30
 
 def check_shared_memory(host: Host, table: CompatibilityTable) -> Examined:
     """``/dev/shm``, through which an engine's processes talk, is large enough and not full."""
+    if host.contained:
+        return Examined("each container's own, made by the launcher (--shm-size)")
     inventory = host.inventory
     row = table.hardware_of(host.generation() if inventory.npus else inventory.hardware)
     place = host.path("/dev/shm")

