@@ -100,7 +100,7 @@ def test_who_holds_what(host, show, another_run):
     assert f"mine/load, pid {os.getpid()} of " in row(text, "npu3")
     assert row(text, "npu4").endswith(" free")
     assert row(text, "npu5").endswith("nobody, but it has health Warning")
-    assert f"is used by pid {stranger.pid} (stranger, 30000 MiB)" in row(text, "npu6")
+    assert f"nobody, but it has 33179 MiB in use by pid {stranger.pid}" in row(text, "npu6")
     assert "2/0" in row(text, "npu4") and "Ascend910 (a3)" in row(text, "npu4")
 
 
