@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from conformance.asking import chat, chat_body, text_of
-from conformance.picture_requests import CHAT, check_refused, picture, shown, turn, words
+from conformance.picture_requests import (
+    CHAT,
+    check_refused,
+    picture,
+    prompt_tokens,
+    shown,
+    together,
+    turn,
+    words,
+)
 from conformance.plain_twins import check_like_plain
 from conformance.serving_pictures import Page, serving
 from fixtures.bank import generate
@@ -23,6 +33,8 @@ pytestmark = pytest.mark.video
 
 BAD_REQUEST = range(400, 401)
 _FRAMES = 4
+# Short of ten seconds at a frame a second, so that Qwen3-VL writes times of equal length.
+FRAME_COUNTS = (4, 6, 8)
 
 
 def clip(url: str) -> dict[str, Any]:
@@ -30,10 +42,10 @@ def clip(url: str) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
 
 
-def still(frame: Encoded) -> dict[str, Any]:
+def still(frame: Encoded, frames: int = _FRAMES) -> dict[str, Any]:
     """A clip in which a JPEG stands still: a data URL of frames, which vLLM takes for a video."""
     payload = base64.b64encode(frame.data).decode()
-    return clip("data:video/jpeg;base64," + ",".join([payload] * _FRAMES))
+    return clip("data:video/jpeg;base64," + ",".join([payload] * frames))
 
 
 def _beyond(deployment: PlannedDeployment) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:
@@ -103,3 +115,23 @@ def test_still_clip(server: Endpoint, capabilities: Capabilities, evidence: Evid
     """A clip in which nothing moves is answered as a picture of it."""
     capabilities.require("video")
     check_like_plain(server, [jpeg], evidence, part=still)
+
+
+@pytest.mark.requirement("QVL-VID-005")
+def test_every_frame_counts(
+    server: Endpoint, capabilities: Capabilities, evidence: Evidence
+) -> None:
+    """Two more frames make one more step in time, with as many tokens as the one before."""
+    capabilities.require("video")
+    (item,) = generate("colour", 1)
+    frame = jpeg(item.pictures[0].image())
+    tokens = together(
+        lambda frames: prompt_tokens(server, [turn("user", still(frame, frames), words())]),
+        FRAME_COUNTS,
+    )
+    added = [more - less for less, more in pairwise(tokens)]
+    evidence.record(frames=FRAME_COUNTS, prompt_tokens=tokens, added=added)
+    assert len(set(added)) == 1 and added[0] > 1, (
+        f"clips of {FRAME_COUNTS} frames: expected equally many more prompt tokens each time, "
+        f"seen {tokens}, which is {added} more"
+    )
