@@ -40,9 +40,19 @@ VALUES = {
     "report_directory": ("report", Path("report")),
     "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
     "waivers": ("waivers.toml", Path("waivers.toml")),
+    "container_runtime": ("podman", "podman"),
+    "container_options": ("--ulimit=nofile=9:9", ("--ulimit=nofile=9:9",)),
 }
 OF_AN_ENDPOINT = {"api_key_env", "served_model_name"}
-OTHERS = {"npus": "1", "backend": "npu", "models": "other", "endpoint": "https://other"}
+# Tested in tests/engines/test_container_docker.py: neither is allowed without the other.
+OF_A_CONTAINER = {"launcher", "image"}
+OTHERS = {
+    "npus": "1",
+    "backend": "npu",
+    "models": "other",
+    "endpoint": "https://other",
+    "container_runtime": "docker",
+}
 
 
 def placed(value: object, folder: Path) -> object:
@@ -54,7 +64,7 @@ def placed(value: object, folder: Path) -> object:
 
 
 def test_every_option_is_tried():
-    assert {option.field for option in OPTIONS} == set(VALUES) | OF_AN_ENDPOINT
+    assert {option.field for option in OPTIONS} == set(VALUES) | OF_AN_ENDPOINT | OF_A_CONTAINER
 
 
 @pytest.mark.parametrize("field", VALUES)
