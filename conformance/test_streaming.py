@@ -1,54 +1,20 @@
-"""Event streams: well formed, and the same answer as without streaming."""
+"""Event streams: every rule of their form, each held by a test of its own."""
 
 from __future__ import annotations
-
-import time
-from typing import Any
 
 import pytest
 
 from conformance.asking import chat, chat_body, choice_of, text_of, tokens_of
+from conformance.exchanges import COUNTING, OPEN_QUESTIONS, asking
+from conformance.streams import USAGE, check_stream, stream, stream_all
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.findings import Deviation
-from pytest_qwenvl.protocol.stream import StreamReading, read_stream
 
 pytestmark = pytest.mark.streaming
 
-
-def _stream(
-    server: Endpoint,
-    messages: list[dict[str, Any]],
-    deviations: tuple[Deviation, ...],
-    usage: bool,
-) -> StreamReading:
-    options = {"stream_options": {"include_usage": True}} if usage else {}
-    body = chat_body(server, messages, stream=True, **options)
-    sent = time.monotonic()
-    with server.request("POST", "/v1/chat/completions", json=body, stream=True) as response:
-        assert response.status_code == 200, (
-            f"expected 200, seen {response.status_code}: {response.text[:300]}"
-        )
-        return read_stream(
-            response.iter_content(chunk_size=None),
-            response.headers.get("content-type", ""),
-            usage_asked=usage,
-            model=server.model,
-            deviations=deviations,
-            sent=sent,
-        )
-
-
-def _kept(reading: StreamReading) -> dict[str, Any]:
-    return {
-        "text": reading.text,
-        "chunks": reading.chunks,
-        "arrivals": [round(it, 4) for it in reading.arrivals],
-        "finish_reasons": reading.finish_reasons,
-        "usage": reading.usage.model_dump() if reading.usage else None,
-        "findings": [str(it) for it in reading.findings],
-    }
+SHORT = 8  # tokens
 
 
 @pytest.mark.requirement("QVL-STR-001")
@@ -56,14 +22,10 @@ def _kept(reading: StreamReading) -> dict[str, Any]:
 def test_event_stream(
     server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence, usage: bool
 ) -> None:
-    """Every rule of an event stream, with and without the usage chunk."""
+    """Server-sent events, one [DONE] at the end, with and without the usage chunk."""
     (item,) = generate("describe", 1)
-    reading = _stream(server, item.openai_messages(), deviations, usage)
-    evidence.record(stream=_kept(reading))
-    assert not reading.findings, "in the stream:\n" + "\n".join(
-        f"  {it}" for it in reading.findings[:10]
-    )
-    assert reading.text.strip(), "expected a streamed text, seen none"
+    body = chat_body(server, item.openai_messages(), **(USAGE if usage else {}))
+    check_stream(stream(server, body, deviations, evidence), "transport", "end")
 
 
 @pytest.mark.smoke
@@ -72,24 +34,155 @@ def test_equals_plain_answer(
     server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
 ) -> None:
     """The pieces of a stream are the plain answer."""
-    items = generate("describe", 2) + generate("which_image", 1) + generate("chat", 1)
-    for item in items:
-        plain = chat(server, item.openai_messages())
-        reading = _stream(server, item.openai_messages(), deviations, usage=True)
-        evidence.append("streams", {"item": item.id, "plain": plain, "streamed": _kept(reading)})
+    items = generate("describe", 1) + generate("which_image", 1) + generate("chat", 1)
+    bodies = [chat_body(server, item.openai_messages(), **USAGE) for item in items]
+    bodies.append(asking(server, COUNTING, max_tokens=SHORT, **USAGE))
+    for body, reading in zip(bodies, stream_all(server, bodies, deviations, evidence), strict=True):
+        fields = {key: value for key, value in body.items() if key != "stream_options"}
+        plain = chat(server, fields.pop("messages"), **fields)
+        evidence.append("plain", plain)
         assert reading.text == text_of(plain), (
-            f"{item.id}: expected the plain answer {text_of(plain)!r}, seen {reading.text!r}"
+            f"expected the plain answer {text_of(plain)!r}, seen {reading.text!r}"
         )
         reason = choice_of(plain).get("finish_reason")
         assert reading.finish_reasons == (reason,), (
-            f"{item.id}: expected finish_reason {reason!r}, seen {reading.finish_reasons}"
+            f"expected finish_reason {reason!r}, seen {reading.finish_reasons}"
         )
-        assert reading.usage is not None, f"{item.id}: expected a usage chunk, seen none"
+        assert reading.usage is not None, "expected a usage chunk, seen none"
         for count in ("prompt_tokens", "completion_tokens"):
             expected, seen = tokens_of(plain, count), getattr(reading.usage, count)
-            assert seen == expected, f"{item.id}: {count}: expected {expected}, seen {seen}"
-        written = tokens_of(plain, "completion_tokens")
-        # Role, finish_reason and usage may each have a chunk of their own.
-        assert written < 8 or reading.chunks > 4, (
-            f"{item.id}: expected {written} tokens in several pieces, seen {reading.chunks} chunks"
+            assert seen == expected, f"{count}: expected {expected}, seen {seen}"
+
+
+@pytest.mark.requirement("QVL-STR-003")
+def test_chunk_schema(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """Chunks fit the schema: of a picture, with usage, with log probabilities."""
+    (picture,) = generate("colour", 1)
+    bodies = [
+        chat_body(server, picture.openai_messages()),
+        asking(server, COUNTING, max_tokens=SHORT, logprobs=True, top_logprobs=2, **USAGE),
+    ]
+    for reading in stream_all(server, bodies, deviations, evidence):
+        check_stream(reading, "form", "content")
+
+
+@pytest.mark.requirement("QVL-STR-004")
+def test_one_identity(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """One id, one created, one model in all chunks; another id in another stream."""
+    bodies = [asking(server, COUNTING, max_tokens=SHORT, **USAGE)] * 2
+    readings = stream_all(server, bodies, deviations, evidence)
+    for reading in readings:
+        check_stream(reading, "id", "created", "model")
+        assert reading.id.startswith("chatcmpl-"), f"id: expected chatcmpl-…, seen {reading.id!r}"
+    assert readings[0].id != readings[1].id, f"two streams: one id, {readings[0].id!r}"
+
+
+@pytest.mark.requirement("QVL-STR-005")
+def test_role_first(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """The first chunk of each choice brings the role."""
+    body = asking(server, COUNTING, max_tokens=SHORT, temperature=1.0, n=2)
+    reading = stream(server, body, deviations, evidence)
+    check_stream(reading, "role")
+    seen = {choice.get("index") for chunk in reading.bodies for choice in chunk["choices"]}
+    assert seen, "expected chunks with choices, seen none"
+
+
+@pytest.mark.requirement("QVL-STR-006")
+def test_one_finish_reason(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """One finish_reason, the right one, and nothing of the choice after it."""
+    bodies = [
+        asking(server, COUNTING, max_tokens=SHORT),
+        asking(server, "Say hello."),
+        asking(server, COUNTING, max_tokens=SHORT, **USAGE),
+    ]
+    readings = stream_all(server, bodies, deviations, evidence)
+    for reading, reason in zip(readings, ("length", "stop", "length"), strict=True):
+        check_stream(reading, "finish")
+        assert reading.finish_reasons == (reason,), (
+            f"expected finish_reason {reason!r}, seen {reading.finish_reasons}"
         )
+
+
+@pytest.mark.requirement("QVL-STR-007")
+def test_usage_chunk(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """Usage comes when it is asked for, alone and at the end, and only then."""
+    body = asking(server, COUNTING, max_tokens=SHORT)
+    bodies = [
+        body | USAGE,
+        body,
+        body | {"stream_options": {"include_usage": False}},
+    ]
+    asked, *silent = stream_all(server, bodies, deviations, evidence)
+    for reading in (asked, *silent):
+        check_stream(reading, "usage")
+    assert asked.usage is not None, "expected a usage chunk, seen none"
+    assert asked.usage.completion_tokens == SHORT, (
+        f"usage.completion_tokens: expected {SHORT}, seen {asked.usage.completion_tokens}"
+    )
+    assert asked.bodies[-1]["choices"] == [], (
+        f"expected the usage chunk last, seen {str(asked.bodies[-1])[:300]}"
+    )
+
+
+@pytest.mark.requirement("QVL-STR-008")
+def test_continuous_usage(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """Usage in every chunk counts the tokens so far."""
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = asking(server, COUNTING, max_tokens=SHORT, stream_options=options)
+    reading = stream(server, body, deviations, evidence)
+    check_stream(reading, "usage")
+    counts = [
+        int((chunk.get("usage") or {}).get("completion_tokens", -1)) for chunk in reading.bodies
+    ]
+    assert counts == sorted(counts) and 0 <= counts[0] < counts[-1] == SHORT, (
+        f"completion_tokens: expected a count that grows to {SHORT}, seen {counts}"
+    )
+
+
+@pytest.mark.requirement("QVL-STR-015")
+def test_no_error_inside(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """Streams of good requests bring no error event and come to their end."""
+    (picture,) = generate("which_image", 1)
+    bodies = [asking(server, question, max_tokens=SHORT) for question in OPEN_QUESTIONS[:3]]
+    bodies.append(chat_body(server, picture.openai_messages()))
+    for reading in stream_all(server, bodies, deviations, evidence):
+        check_stream(reading, "error")
+        assert reading.finish_reason is not None, (
+            f"expected a stream that comes to its end, seen {reading.text!r} and nothing more"
+        )
+
+
+@pytest.mark.requirement("QVL-STR-020")
+def test_streams_do_not_mix(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """Streams served together keep their ids and their texts."""
+    questions = ("Say hello.", COUNTING, "Count from 1 to 5.", "What is your name?") * 2
+    bodies = [asking(server, question, max_tokens=24) for question in questions]
+    alone = {
+        question: stream(server, body, deviations, evidence).text
+        for question, body in zip(questions[:4], bodies[:4], strict=True)
+    }
+    readings = stream_all(server, bodies, deviations, evidence)
+    assert len({reading.id for reading in readings}) == len(readings), (
+        f"expected an id of its own for each, seen {[reading.id for reading in readings]}"
+    )
+    for question, reading in zip(questions, readings, strict=True):
+        assert reading.text == alone[question], (
+            f"{question!r} among others: expected {alone[question]!r}, seen {reading.text!r}"
+        )
+    assert all(alone.values()), f"expected a text for each question, seen {alone}"

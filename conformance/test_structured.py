@@ -28,15 +28,16 @@ PATTERN = r"[a-c]{5}-[0-9]{3}"
 
 
 def _verdict() -> type[BaseModel]:
-    from pydantic import ConfigDict, create_model
+    from pydantic import BaseModel, ConfigDict
 
     # Nothing in the prompts names these: whatever answers with them was given the schema.
-    return create_model(
-        "Verdict",
-        __config__=ConfigDict(extra="forbid"),
-        verdict=(Literal["alpha", "beta"], ...),
-        level=(Literal[17, 23], ...),
-    )
+    class Verdict(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+        verdict: Literal["alpha", "beta"]
+        level: Literal[17, 23]
+
+    return Verdict
 
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:

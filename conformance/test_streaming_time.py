@@ -1,0 +1,98 @@
+"""Streams in time: pieces arrive while they are written; a client that leaves frees its request."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from conformance.asking import chat, text_of
+from conformance.exchanges import CHAT, COUNTING, asking
+from conformance.streams import stream
+from pytest_qwenvl.capabilities import Capabilities
+from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.outcomes import Evidence
+from pytest_qwenvl.protocol.findings import Deviation
+from pytest_qwenvl.protocol.stream import StreamReading
+
+pytestmark = pytest.mark.streaming
+
+# Each stream is longer than the one before, and asked for only when that one did not show it: on a
+# busy host vLLM joins the tokens that it had no time to send.
+LENGTHS = (96, 384, 1024)  # tokens
+# Of an answer that is written out, the middle half of the text arrives over about half of the time;
+# of one that is held back, within a few milliseconds.
+SPREAD = 0.1
+RUNNING = "vllm:num_requests_running"
+FREED_WITHIN = 10.0  # seconds
+
+
+def _spread(reading: StreamReading) -> float:
+    """The share of the time over which the middle half of the text arrived."""
+    assert len(reading.bodies) == len(reading.arrivals), f"seen chunks of {reading.findings[:3]}"
+    times: list[float] = []  # of each character
+    for body, arrival in zip(reading.bodies, reading.arrivals, strict=True):
+        for choice in body["choices"]:
+            times += [arrival] * len(choice["delta"].get("content") or "")
+    assert times, f"expected a text, seen {reading.chunks} chunks without any"
+    quarter = len(times) // 4
+    return (times[-1 - quarter] - times[quarter]) / times[-1]
+
+
+@pytest.mark.requirement("QVL-STR-009")
+def test_incremental(
+    server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
+) -> None:
+    """The middle half of a text arrives over at least a tenth of the time."""
+    seen: dict[int, float] = {}
+    for tokens in LENGTHS:
+        body = asking(server, COUNTING, max_tokens=tokens, ignore_eos=True)
+        seen[tokens] = round(_spread(stream(server, body, deviations, evidence)), 4)
+        if seen[tokens] >= SPREAD:
+            break
+    evidence.record(share_of_time_by_tokens=seen)
+    assert max(seen.values()) >= SPREAD, (
+        f"expected the middle half of the text to arrive over at least {SPREAD:.0%} of the time, "
+        f"seen, by tokens asked for, {seen}"
+    )
+
+
+@pytest.mark.requirement("QVL-STR-016")
+def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence: Evidence) -> None:
+    """The request of a client that leaves stops running, and the next one is answered."""
+    capabilities.require("metrics")
+    before = _running(server)
+    body = asking(server, COUNTING, ignore_eos=True, stream=True)
+    del body["max_tokens"]  # The whole context: far more than is written in FREED_WITHIN.
+    with server.request("POST", CHAT, json=body, stream=True) as response:
+        assert response.status_code == 200, (
+            f"expected 200, seen {response.status_code}: {response.text[:300]}"
+        )
+        for _ in zip(range(3), response.iter_content(chunk_size=None), strict=False):
+            pass
+        during = _running(server)
+    left = time.monotonic()
+    while (after := _running(server)) > before and time.monotonic() - left < FREED_WITHIN:
+        time.sleep(0.05)
+    took = time.monotonic() - left
+    evidence.record(before=before, during=during, after=after, seconds=round(took, 3))
+    assert during > before, (
+        f"{RUNNING}: expected more than {before:g} while a stream is open, seen {during:g}"
+    )
+    assert after <= before, (
+        f"{RUNNING}: expected {before:g} again within {FREED_WITHIN:g} s after the client left, "
+        f"seen {after:g}"
+    )
+    text_of(chat(server, [{"role": "user", "content": COUNTING}], max_tokens=4))
+
+
+def _running(server: Endpoint) -> float:
+    response = server.request("GET", "/metrics")
+    assert response.status_code == 200, f"/metrics: expected 200, seen {response.status_code}"
+    values = [
+        float(line.rsplit(" ", 1)[1])
+        for line in response.text.splitlines()
+        if line.startswith((RUNNING + "{", RUNNING + " "))
+    ]
+    assert values, f"expected {RUNNING} in /metrics, seen none"
+    return sum(values)
