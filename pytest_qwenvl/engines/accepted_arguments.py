@@ -70,12 +70,13 @@ class AcceptedArguments(BaseModel):
         return f"vLLM {self.vllm}{plugin}"
 
     def to_json(self) -> str:
-        """As text that :meth:`from_json` reads: one option a line, so that two can be compared."""
+        """As text that :meth:`from_json` reads: one name a line, so that two can be compared."""
         content = self.model_dump(mode="json", exclude_defaults=True)
         options = content.pop("options")
-        keywords = sorted(content.pop("llm_keywords"))
+        keywords = content.pop("llm_keywords")
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in content.items()]
-        lines.append(f'  "llm_keywords": {json.dumps(keywords)}')
+        rows = ",\n".join(f"    {json.dumps(name)}" for name in sorted(keywords))
+        lines.append(f'  "llm_keywords": [\n{rows}\n  ]')
         rows = ",\n".join(f"    {json.dumps(k)}: {json.dumps(options[k])}" for k in sorted(options))
         lines.append(f'  "options": {{\n{rows}\n  }}')
         return "{\n" + ",\n".join(lines) + "\n}\n"

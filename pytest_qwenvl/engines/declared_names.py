@@ -47,9 +47,10 @@ def read_names(vllm: Path, vllm_ascend: Path | None) -> DeclaredNames | None:
         if vllm_ascend is None:
             return DeclaredNames(variables)
         own = declared_variables((vllm_ascend / "envs.py").read_text(encoding="utf-8"))
+        keys = additional_config_keys(vllm_ascend)
     except (OSError, SyntaxError):
         return None
-    return DeclaredNames(variables | own, True, additional_config_keys(vllm_ascend))
+    return DeclaredNames(variables | own, True, keys)
 
 
 def declared_variables(source: str) -> frozenset[str]:
