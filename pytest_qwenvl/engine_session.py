@@ -15,7 +15,7 @@ from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.lease import DevicePool, Lease
 from pytest_qwenvl.errors import EngineError
 from pytest_qwenvl.planning import Plan, PlannedDeployment
-from pytest_qwenvl.report.results import EngineRecord
+from pytest_qwenvl.report.results import EngineRecord, NotRun
 
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.argument_check import ArgumentCheck
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.engines.server import Server
     from pytest_qwenvl.live import Steps
+    from pytest_qwenvl.report.progress import StepProgress
 
 Kind = Literal["serve", "offline", "lm-eval", "bench", "attached"]
 
@@ -36,6 +37,11 @@ class EngineSession:
     Args:
         run_directory: where logs and the engines' working files go.
         steps: opens a long step, to which progress is told.
+
+    Attributes:
+        records: engines and measuring processes, for the report.
+        notes: what the report says of the host beside results.
+        not_run: deployments that could not run after all.
     """
 
     def __init__(
@@ -51,14 +57,10 @@ class EngineSession:
         self.run_directory = run_directory
         self.steps = steps
         self.run_id = run_id
-        self.pool = DevicePool(
-            plan.inventory.devices,
-            plan.inventory.physical,
-            allowance=[f"run-{run_id}-slot{index}" for index in range(plan.npus)]
-            if plan.npus < len(plan.inventory.devices)
-            else (),
-        )
+        self.pool = DevicePool.of_inventory(plan.inventory, most=plan.npus, run_id=run_id)
         self.records: list[EngineRecord] = []
+        self.notes: list[str] = []
+        self.not_run: list[NotRun] = []
         self._interpreter: Interpreter | None = None
         self._cpu_environment: dict[str, str] | None = None
         self._running: Server | OfflineLLM | AttachedServer | None = None
@@ -123,16 +125,58 @@ class EngineSession:
 
     @contextlib.contextmanager
     def lease(self, planned: PlannedDeployment) -> Iterator[Lease]:
-        """The devices of one deployment; ends the engine on them before it gives them back."""
+        """The devices of one deployment; ends the engine on them before it gives them back.
+
+        What was passed over and what was quarantined goes into the run's notes.
+
+        Raises:
+            DevicesLostError: the run quarantined so many that the rest is too few.
+            LeaseError: too few are fit for use.
+        """
+        shown: list[StepProgress] = []
         with contextlib.ExitStack() as held:
             with self.steps(f"{planned.id}: waiting for devices") as step:
+                shown.append(step)
                 lease = held.enter_context(
-                    self.pool.lease(planned.deployment.npus, planned.id, step.update)
+                    self.pool.lease(
+                        planned.deployment.npus,
+                        planned.id,
+                        lambda text: shown[-1].update(text),
+                        exclusive=planned.deployment.exclusive,
+                        memory_utilization=self._memory_utilization(planned),
+                    )
                 )
+            for name, reason in lease.passed_over.items():
+                self.notes.append(f"{name} was not given to {planned.id}: it {reason}")
+            before = dict(self.pool.quarantined)
             try:
                 yield lease
             finally:
                 self.stop()
+                with self.steps(f"{planned.id}: giving back its devices") as step:
+                    shown.append(step)
+                    held.close()
+                for name in self.pool.quarantined.keys() - before.keys():
+                    reason = self.pool.quarantined[name]
+                    self.notes.append(f"{name} is quarantined since {planned.id}: it {reason}")
+
+    def leave_out(self, planned: PlannedDeployment, reason: str) -> None:
+        """Note that a deployment cannot run, which makes its model's verdict PARTIAL."""
+        self.not_run.append(
+            NotRun(model=planned.profile.name, deployment=planned.deployment.name, reason=reason)
+        )
+
+    def _memory_utilization(self, planned: PlannedDeployment) -> float | None:
+        """Share of a device's memory that the profile lets the engine take, if it says so."""
+        from pytest_qwenvl.engines.command import engine_arguments
+
+        if self.plan.inventory.backend == "cpu":
+            return None
+        arguments = engine_arguments(
+            planned.profile, planned.deployment, "npu", self.interpreter.engine_versions
+        )
+        share = arguments.get("gpu_memory_utilization")
+        return float(share) if isinstance(share, int | float) else None
 
     def start_server(self, planned: PlannedDeployment, lease: Lease) -> Server:
         """Start ``vllm serve`` and wait until it is ready; ends any other engine on the lease.

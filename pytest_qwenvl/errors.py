@@ -21,6 +21,10 @@ class LeaseError(QwenVLError):
     """Devices that exist could not be had: they are sick, or somebody else uses them."""
 
 
+class DevicesLostError(LeaseError):
+    """Too few devices are left since some did not get their memory back after an engine."""
+
+
 class EngineError(QwenVLError):
     """An engine did not start, or is gone.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from pytest_qwenvl.devices.lease import Lease
 from pytest_qwenvl.engine_session import EngineSession
-from pytest_qwenvl.errors import EngineStartError
+from pytest_qwenvl.errors import DevicesLostError, EngineStartError
 from pytest_qwenvl.outcomes import EVIDENCE, Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
@@ -48,12 +49,19 @@ def npu_lease(
 ) -> Iterator[Lease | None]:
     """The deployment's devices, exclusively, for as long as its tests run.
 
-    None for an attached server, whose devices are its owner's.
+    None for an attached server, whose devices are its owner's. Skips what no longer fits on the
+    devices that are left when some were quarantined.
     """
     if engine_session.plan.endpoint is not None:
         yield None
         return
-    with engine_session.lease(deployment) as lease:
+    with contextlib.ExitStack() as held:
+        try:
+            lease = held.enter_context(engine_session.lease(deployment))
+        except DevicesLostError as problem:
+            # As if it had been asked for fewer devices from the start; the verdict is PARTIAL.
+            engine_session.leave_out(deployment, str(problem))
+            pytest.skip(str(problem))
         yield lease
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_qwenvl.config import Config
+from pytest_qwenvl.devices.choosing import devices_held
 from pytest_qwenvl.devices.inventory import Inventory
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.profile import Deployment, ModelProfile
@@ -72,8 +73,16 @@ def make_plan(
     for profile, weights in chosen:
         for deployment in profile.deployments:
             one = PlannedDeployment(profile, deployment, weights)
-            if deployment.npus > npus:
-                reason = f"needs {deployment.npus} NPUs; this run may hold {npus} (--npus)"
+            held = devices_held(
+                deployment.npus,
+                deployment.exclusive,
+                inventory.npus,
+                len(inventory.devices),
+            )
+            if held > npus:
+                whole = f" and keeps the rest of its {deployment.exclusive} empty"
+                why = whole if held > deployment.npus else ""
+                reason = f"needs {held} NPUs{why}; this run may hold {npus} (--npus)"
                 held_back.append((one, reason))
             else:
                 planned.append(one)

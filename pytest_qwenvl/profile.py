@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from pytest_qwenvl.devices.choosing import Exclusive
 from pytest_qwenvl.version_binding import check_argument, check_variable
 
 Scalar = str | int | float | bool
@@ -120,6 +121,9 @@ class Deployment(Model):
         estimated_seconds: how long its tests are expected to take, start-up included; only
             used to order the work.
         start_timeout: seconds after which an engine that is not ready counts as hung.
+        exclusive: what nobody else may use while it runs: its devices, their whole cards, or every
+            device of the host. What stays empty counts against ``--npus``. For latency, which
+            suffers from neighbours.
     """
 
     name: Identifier
@@ -132,6 +136,7 @@ class Deployment(Model):
     environment: dict[str, BoundVariable] = Field(default_factory=dict)
     estimated_seconds: float = Field(default=600.0, gt=0)
     start_timeout: float = Field(default=2800.0, gt=0)
+    exclusive: Exclusive = "devices"
     why: str = ""
 
 

@@ -72,10 +72,13 @@ class Recording:
         self.take_carried(json.loads(worker_output.get(WORKER_INPUT, "{}")))
 
     def take_carried(self, carried: dict[str, Any]) -> None:
-        """Add claims, deployments held back, and engines."""
+        """Add claims, deployments held back, notes and engines."""
         if "claims" in carried:
             self.recorder.plan([tuple(claim) for claim in carried["claims"]])
-        for entry in map(NotRun.model_validate, carried.get("held_back", [])):
+        for note in carried.get("notes", []):
+            self.recorder.add_note(note)
+        left_out = [*carried.get("held_back", []), *carried.get("lost", [])]
+        for entry in map(NotRun.model_validate, left_out):
             if entry not in self._held_back:
                 self._held_back.append(entry)
                 self.recorder.add_not_run(entry)
@@ -212,9 +215,14 @@ def state_of(config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
         carried["held_back"] = [it.model_dump() for it in config.stash.get(_HELD_BACK, [])]
         carried["undecided"] = [it.model_dump() for it in config.stash.get(_UNDECIDED, [])]
     engines = existing_engine_session(config)
-    if engines is not None and engines.records:
-        carried["engines"] = [record.model_dump(mode="json") for record in engines.records]
-        engines.records.clear()
+    if engines is not None:
+        for name, records in (("engines", engines.records), ("lost", engines.not_run)):
+            if records:
+                carried[name] = [record.model_dump(mode="json") for record in records]
+        if engines.notes:
+            carried["notes"] = list(engines.notes)
+        for told in (engines.records, engines.not_run, engines.notes):
+            told.clear()
     return carried
 
 

@@ -18,7 +18,7 @@ from pytest_qwenvl.devices.holders import explained_by_leases
 from pytest_qwenvl.devices.line import Ticket, standing
 from pytest_qwenvl.devices.locks import LeaseRecord, Lock, LockDirectory, read_record
 from pytest_qwenvl.devices.npu import Npu
-from pytest_qwenvl.errors import LeaseError
+from pytest_qwenvl.errors import DevicesLostError, LeaseError
 
 POLL_SECONDS = 0.02
 """Between two attempts of the first in line."""
@@ -102,7 +102,7 @@ class Stock:
         """Hold what was asked for; whatever of it the block did not give back goes at its end.
 
         Raises:
-            LeaseError: too few are fit for use.
+            LeaseError: too few are fit for use, or are left of the run's.
             UsageProblem: the folder of locks cannot be used, or npu-smi does not answer.
         """
         record = LeaseRecord.mine(request.holder, self.run_id, self.names, request.count)
@@ -218,13 +218,14 @@ class _Taking:
         """Whether even the end of all leases would not leave enough.
 
         Raises:
-            LeaseError: and that cannot change any more, or did not for long enough.
+            DevicesLostError: and that cannot change while this run lasts.
+            LeaseError: and that did not change for long enough.
         """
         self._read_quarantine()
         names = [name for name in self._stock.names if name not in self._quarantined]
         if self._choice(names, {}) is None:
             reasons = "; ".join(f"{name} {it}" for name, it in sorted(self._quarantined.items()))
-            raise LeaseError(
+            raise DevicesLostError(
                 f"{self._request.holder} needs {self._request.count} devices, and too few are "
                 f"left of {len(self._stock.names)} since this run quarantined some: {reasons}"
             )

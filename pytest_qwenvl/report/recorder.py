@@ -90,6 +90,7 @@ class RunRecorder:
         )
         self._planned = dict.fromkeys(record.planned)
         self._not_run = list(record.not_run)
+        self._notes = dict.fromkeys(map(self.redactor.text, record.notes))
         self._undecided = list(record.undecided)
         self._engines = [self.redactor.engine(engine) for engine in record.engines]
         self._results = [self.redactor.result(result) for result in record.results]
@@ -117,6 +118,7 @@ class RunRecorder:
                     update={
                         "planned": list(self._planned),
                         "not_run": list(self._not_run),
+                        "notes": list(self._notes),
                         "undecided": list(self._undecided),
                         "engines": list(self._engines),
                         "results": list(self._results),
@@ -143,6 +145,12 @@ class RunRecorder:
                 self._undecided.append(entry)
                 self._changed()
 
+    def add_note(self, note: str) -> None:
+        """Add what the run met on its host; the same note again changes nothing."""
+        with self._lock:
+            self._notes[self.redactor.text(note)] = None
+            self._changed()
+
     def add_result(self, result: Result) -> None:
         """Add one result; its line is on disk when this returns, if the disk allows."""
         result = self.redactor.result(result)
@@ -168,7 +176,7 @@ class RunRecorder:
         Raises:
             ValueError: a name that no ``RunRecord`` has, or one that has a method of its own.
         """
-        own = {"results", "engines", "not_run", "planned", "undecided"}
+        own = {"results", "engines", "not_run", "planned", "undecided", "notes"}
         allowed = set(RunRecord.model_fields) - own
         if unknown := sorted(set(fields) - allowed):
             raise ValueError(f"no such field to set: {', '.join(unknown)}")

@@ -186,6 +186,8 @@ class RunRecord(Record):
         undecided: what the selection covers and cannot be decided on an attached server; it does
             not count against the verdict, which names the endpoint as its scope.
         complete: False in a report that was written while the run was still going.
+        notes: what the run met on its host and no result tells: devices that were passed over or
+            quarantined, and why.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
@@ -210,6 +212,7 @@ class RunRecord(Record):
     endpoint: str = ""
     undecided: list[Undecided] = Field(default_factory=list)
     engines: list[EngineRecord] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
     results: list[Result] = Field(default_factory=list)
     model_verdicts: list[ModelVerdict] = Field(default_factory=list)
     verdict: Verdict = Verdict.PARTIAL

@@ -43,6 +43,7 @@ _MOST_TABLE_ROWS = 10
 _FEWEST_PROBLEM_LINES = 5
 _MOST_PROBLEM_LINES = 12
 _MOST_NOT_RUN_LINES = 2
+_MOST_NOTE_LINES = 2
 _MOST_UNDECIDED_LINES = 5
 _MOST_RESPONSE_LINES = 4
 _COLOURS = {
@@ -124,6 +125,7 @@ def render_summary(
         lines.append(clip(", ".join(words), width))
     after = _unsupported_lines(settled, width) + _undecided_lines(run.undecided, width)
     after += _not_run_lines(run.not_run, width)
+    after += _note_lines(run.notes, width)
     if trouble:
         after += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
     if report is not None:
@@ -286,6 +288,15 @@ def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:
         left = list(by_reason.values())[_MOST_NOT_RUN_LINES - 1 :]
         count = sum(len(names) for names in left)
         lines = [*kept, f"not run: {count} more, for {len(left)} other reasons (see the report)"]
+    return lines
+
+
+def _note_lines(notes: list[str], width: int) -> list[str]:
+    # A quarantine says that something is wrong with the host; it comes before what was passed over.
+    ordered = sorted(notes, key=lambda note: "quarantined" not in note)
+    lines = [clip(f"note: {first_line(note)}", width) for note in ordered[:_MOST_NOTE_LINES]]
+    if len(notes) > _MOST_NOTE_LINES:
+        lines[-1] = f"note: {len(notes) - _MOST_NOTE_LINES + 1} more (see the report)"
     return lines
 
 
