@@ -258,7 +258,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Show outcomes that pytest has no word for as what they are."""
     outcome = getattr(report, "qwenvl", {}).get("outcome")
-    if outcome in {"INCONCLUSIVE", "INVALID"}:
+    if outcome in {"INCONCLUSIVE", "INVALID", "WAIVED"}:
         return outcome.lower(), outcome[0], outcome
     if outcome == "UNSUPPORTED":
         return "skipped", "u", outcome
@@ -287,7 +287,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         send_rest(session.config, session.items)
     recording = session.config.stash.get(_RECORDING, None)
     if recording is not None:
-        recording.finish(int(exitstatus))
+        session.exitstatus = recording.finish(int(exitstatus))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

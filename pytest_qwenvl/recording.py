@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shlex
@@ -29,6 +30,7 @@ from pytest_qwenvl.report.results import (
     Undecided,
 )
 from pytest_qwenvl.report.terminal import failure_text, write_summary
+from pytest_qwenvl.report.verdict import Claim, settle
 from pytest_qwenvl.run import (
     WORKER_INPUT,
     attach_run,
@@ -39,7 +41,9 @@ from pytest_qwenvl.run import (
     plan_of,
     report_root,
     run_id_of,
+    waivers_of,
 )
+from pytest_qwenvl.waivers import Waiver, review, waive
 
 _KEYS = ("VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _CLAIMS_SENT = pytest.StashKey[bool]()
@@ -51,8 +55,9 @@ _CURRENT: list[Recording] = []
 class Recording:
     """The controller's side: takes reports, keeps the run's record, shows the verdict."""
 
-    def __init__(self, recorder: RunRecorder) -> None:
+    def __init__(self, recorder: RunRecorder, waivers: tuple[Waiver, ...] = ()) -> None:
         self.recorder = recorder
+        self._waivers = waivers
         self._held_back: list[NotRun] = []
         self._finished: RunRecord | None = None
 
@@ -90,11 +95,21 @@ class Recording:
             if record.versions:
                 self.recorder.update(versions=dict(record.versions))
 
-    def finish(self, exit_status: int) -> None:
-        """Judge the run and write the last report."""
+    def finish(self, exit_status: int) -> int:
+        """Judge the run, write the last report, and give the exit status: waivers may change it."""
+        if self._waivers:
+            run = self.recorder.snapshot()
+            known = [requirement.id for requirement in run.requirements]
+            claims = [Claim.parse(text) for text in run.planned]
+            settled = settle(run.results, claims, run.requirements)
+            reviewed = review(self._waivers, known, settled, today())
+            self.recorder.update(waivers=reviewed)
+            if exit_status == 0 and any(waiver.problem for waiver in reviewed):
+                exit_status = 1
         self._finished = self.recorder.finish(exit_status)
         if self in _CURRENT:
             _CURRENT.remove(self)
+        return exit_status
 
     def write_summary(self, terminalreporter: Any) -> None:
         """Write the verdict and what it rests on through pytest's terminal reporter."""
@@ -123,6 +138,7 @@ def begin_recording(config: pytest.Config) -> Recording:
     plan = plan_of(config)
     asked = config_of(config)
     catalogue = catalogue_of(config)
+    waivers = waivers_of(config)
     try:
         versions: dict[str, str] = {}
         if plan.endpoint is None:
@@ -153,7 +169,7 @@ def begin_recording(config: pytest.Config) -> Recording:
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
     forget_earlier(report_root(config))
-    recording = Recording(recorder)
+    recording = Recording(recorder, waivers)
     _CURRENT.append(recording)
     return recording
 
@@ -187,6 +203,7 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
         result = result_of(item, report, call, catalogue_of(config))
         if result is not None:
             secrets = secrets_of(config)
+            result = waive(result, waivers_of(config), today())
             result = with_exchanges(item, result, report_root(config), secrets)
             # Before anything leaves this process: JUnit and the screen show it too.
             result = Redactor(secrets).result(result)
@@ -202,6 +219,10 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
                 # the suite's own mistakes the traceback is what is needed.
                 if outcome_of(report, call) is not Outcome.ERROR:
                     report.longrepr = failure_text(result, requirement)
+            if result.outcome is Outcome.WAIVED:
+                # As pytest's own expected failures: shown and counted, and no failure of the run.
+                report.outcome = "skipped"
+                report.wasxfail = result.waiver
     if carried:
         report.qwenvl = carried  # type: ignore[attr-defined]
 
@@ -261,6 +282,11 @@ def secrets_of(config: pytest.Config) -> list[str]:
         raise pytest.UsageError(str(problem)) from None
     own = [os.environ.get(name) for name in _KEYS]
     return [value for value in (key, *own) if value]
+
+
+def today() -> datetime.date:
+    """The day that waivers are held against, in UTC: the same wherever a run takes place."""
+    return datetime.datetime.now(datetime.timezone.utc).date()
 
 
 def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:

@@ -17,12 +17,14 @@ from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.live import steps_of
 from pytest_qwenvl.planning import Plan, make_plan
 from pytest_qwenvl.profile_loading import load_profiles
+from pytest_qwenvl.waivers import Waiver, load_waivers
 from pytest_qwenvl.weights import find_weights
 
 _CONFIG = pytest.StashKey[Config]()
 _PLAN = pytest.StashKey[Plan]()
 _CATALOGUE = pytest.StashKey[Catalogue]()
 _SESSION = pytest.StashKey[EngineSession]()
+_WAIVERS = pytest.StashKey[tuple[Waiver, ...]]()
 _RUN_ID = pytest.StashKey[str]()
 WORKER_INPUT = "qwenvl"
 
@@ -156,6 +158,21 @@ def catalogue_of(config: pytest.Config) -> Catalogue:
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
     return config.stash[_CATALOGUE]
+
+
+def waivers_of(config: pytest.Config) -> tuple[Waiver, ...]:
+    """The known failures of ``--waivers``.
+
+    Raises:
+        pytest.UsageError: the file cannot be read.
+    """
+    if _WAIVERS not in config.stash:
+        path = config_of(config).waivers
+        try:
+            config.stash[_WAIVERS] = () if path is None else load_waivers(path)
+        except UsageProblem as problem:
+            raise pytest.UsageError(str(problem)) from None
+    return config.stash[_WAIVERS]
 
 
 def engine_session_of(config: pytest.Config) -> EngineSession:

@@ -89,6 +89,7 @@ class Result(Record):
         log: last lines the engine wrote while the test ran (only kept when not PASS).
         started: seconds since the epoch.
         exchanges: of a test that failed, its requests, the one in question first.
+        waiver: of a WAIVED result, who excuses it, until when and why.
     """
 
     requirement: str
@@ -104,6 +105,7 @@ class Result(Record):
     setup: float = 0.0
     started: float = 0.0
     exchanges: list[ExchangeRecord] = Field(default_factory=list)
+    waiver: str = ""
     log: str = ""
     reproduce: str = ""
     worker: str = ""
@@ -163,6 +165,25 @@ class Undecided(Record):
     reason: str
 
 
+class WaiverRecord(Record):
+    """A waiver of the file that the run was given (``--waivers``).
+
+    Attributes:
+        expires: the last day on which it counts, as ISO 8601 writes it.
+        used: how many requirements of the run it excused.
+        problem: why it fails the run: expired, stale or unneeded; empty when it does not.
+    """
+
+    requirement: str
+    model: str
+    deployment: str
+    reason: str
+    owner: str
+    expires: str
+    used: int
+    problem: str = ""
+
+
 class ModelVerdict(Record):
     """The verdict over one model, with what it rests on."""
 
@@ -211,6 +232,7 @@ class RunRecord(Record):
     not_run: list[NotRun] = Field(default_factory=list)
     endpoint: str = ""
     undecided: list[Undecided] = Field(default_factory=list)
+    waivers: list[WaiverRecord] = Field(default_factory=list)
     engines: list[EngineRecord] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     results: list[Result] = Field(default_factory=list)

@@ -86,7 +86,7 @@ def write_summary(
         markup: dict[str, bool] = {}
         if number < verdict_lines:
             markup = {_COLOURS[run.verdict]: True, "bold": number == 0}
-        elif line.startswith("FAIL "):
+        elif line.startswith(("FAIL ", "waiver problem")):
             markup = {"red": True}
         elif line.startswith((*TROUBLE_WORST_FIRST, "not judged", "report problem")):
             markup = {"yellow": True}
@@ -126,6 +126,11 @@ def render_summary(
     after = _unsupported_lines(settled, width) + _undecided_lines(run.undecided, width)
     after += _not_run_lines(run.not_run, width)
     after += _note_lines(run.notes, width)
+    after += [
+        clip(f"waiver problem: {waiver.requirement} ({waiver.owner}): {waiver.problem}", width)
+        for waiver in run.waivers
+        if waiver.problem
+    ]
     if trouble:
         after += textwrap.wrap(f"report problem: {trouble}", width, break_long_words=False)
     if report is not None:
@@ -241,7 +246,7 @@ def _problem_block(problem: Problem, must: str, width: int) -> list[str]:
     head = f"{problem.outcome} {problem.requirement}{extended} on {places}"
     block = [clip(f"{head}: {must}" if must else head, width)]
     if problem.result is not None:
-        if reason := first_line(problem.result.reason):
+        if reason := first_line(problem.result.waiver or problem.result.reason):
             block.append(clip(f"  {reason}", width))
         if problem.result.reproduce:
             block.append(f"  reproduce: {problem.result.reproduce}")
