@@ -12,6 +12,7 @@ from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.preflight.checks import examine
+from pytest_qwenvl.preflight.examination import devices_now
 from pytest_qwenvl.preflight.host import Host
 from pytest_qwenvl.preflight.table import CompatibilityTable, load_table
 from pytest_qwenvl.profile import Engine
@@ -27,17 +28,22 @@ def compatibility() -> CompatibilityTable:
     return load_table(Path(__file__).with_name("compatibility.toml"))
 
 
-@pytest.fixture
-def decide(
-    engine_session: EngineSession, compatibility: CompatibilityTable, evidence: Evidence
-) -> Decide:
-    """Decide a requirement: what was looked at is evidence, a finding is a failure."""
-    host = Host(
-        inventory=engine_session.plan.inventory,
+@pytest.fixture(scope="session")
+def host(engine_session: EngineSession) -> Host:
+    """This host as it is now."""
+    inventory, leased = devices_now(engine_session.plan.inventory.backend)
+    return Host(
+        inventory=inventory,
         interpreter=engine_session.interpreter,
         environment=os.environ,
+        leased=leased,
         contained=engine_session.container is not None,
     )
+
+
+@pytest.fixture
+def decide(host: Host, compatibility: CompatibilityTable, evidence: Evidence) -> Decide:
+    """Decide a requirement: what was looked at is evidence, a finding is a failure."""
 
     def decide_one(requirement: str, subject: PlannedDeployment | None = None) -> None:
         examined = examine(requirement, host, compatibility, subject)

@@ -129,14 +129,23 @@ def check_memory(host: Host, table: CompatibilityTable, subject: PlannedDeployme
     """As many NPUs as a deployment needs have free what its engine will reserve at once.
 
     That is ``gpu_memory_utilization`` of the whole, the profile's or else vLLM's own default;
-    an NPU with less free refuses the engine after its imports, a minute into the start.
+    an NPU with less free refuses the engine after its imports, a minute into the start. NPUs that
+    a run of a suite holds count as free: a lease waits for them.
     """
     host.generation()
     share = _utilization(host, subject)
-    known = [it for it in host.inventory.npus if it.memory_total_mib and it.memory_used_mib]
+    known = [
+        npu
+        for npu in host.inventory.npus
+        if npu.memory_total_mib is not None and npu.memory_used_mib is not None
+    ]
     if len(known) < subject.deployment.npus:
         raise InconclusiveError("npu-smi does not tell how much memory the NPUs have left")
-    fit = [npu for npu in known if _free(npu) >= share * (npu.memory_total_mib or 0)]
+    fit = [
+        npu
+        for npu in known
+        if f"npu{npu.logic_id}" in host.leased or _free(npu) >= share * (npu.memory_total_mib or 0)
+    ]
     needed = subject.deployment.npus
     seen = f"{len(fit)} of {len(known)} NPUs have {share:.0%} of their memory free"
     if len(fit) >= needed:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from pytest_qwenvl.catalogue import Catalogue
 from pytest_qwenvl.config import Config
+from pytest_qwenvl.devices.holders import holdings
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
+from pytest_qwenvl.devices.locks import default_lock_directory
 from pytest_qwenvl.engine_session import find_interpreter
 from pytest_qwenvl.errors import InconclusiveError, UsageProblem
 from pytest_qwenvl.planning import PlannedDeployment
@@ -48,8 +50,9 @@ def look_at_host(config: Config, environment: Mapping[str, str] | None = None) -
     """
     environment = os.environ if environment is None else environment
     troubles: dict[str, str] = {}
+    leased: frozenset[str] = frozenset()
     try:
-        inventory = take_inventory(config.backend, environment)
+        inventory, leased = devices_now(config.backend, environment)
     except UsageProblem as problem:
         inventory = Inventory("npu", (), (), None, "npu", "it has NPUs that cannot be listed")
         troubles["npus"] = str(problem)
@@ -60,7 +63,29 @@ def look_at_host(config: Config, environment: Mapping[str, str] | None = None) -
     except UsageProblem as problem:
         interpreter = None
         troubles["interpreter"] = str(problem).split(". One of these helps:")[0]
-    return Host(inventory, interpreter, environment, troubles=troubles)
+    return Host(inventory, interpreter, environment, leased, troubles=troubles)
+
+
+def devices_now(
+    backend: Literal["auto", "npu", "cpu"], environment: Mapping[str, str] | None = None
+) -> tuple[Inventory, frozenset[str]]:
+    """The devices as they are, and those of them that a run of a suite holds, or just held.
+
+    Leases are looked at before and after: memory of one that ends or begins in between must not
+    pass for somebody else's.
+
+    Raises:
+        UsageProblem: as ``take_inventory``.
+    """
+    before = _held()
+    inventory = take_inventory(backend, environment)
+    return inventory, before | _held()
+
+
+def _held() -> frozenset[str]:
+    directory = default_lock_directory()
+    names = [path.name for path in directory.glob("npu*")]
+    return frozenset(name for name, it in holdings(directory, names).items() if it.held)
 
 
 def subjects_of(

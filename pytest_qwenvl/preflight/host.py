@@ -48,6 +48,8 @@ class Host:
         inventory: the devices this process may use.
         interpreter: what the engine's interpreter has; None where no engine was found.
         environment: the caller's variables.
+        leased: devices that some run of a suite holds, by their host-wide identity: they are given
+            back, so what is on them now is no fault of the host.
         root: the folder that stands for ``/``. Weights and the interpreter's packages are outside
             of it: they are where the caller says.
         contained: whether engines run in containers of an image that ``interpreter`` is in; CANN is
@@ -60,6 +62,7 @@ class Host:
     inventory: Inventory
     interpreter: Interpreter | None
     environment: Mapping[str, str]
+    leased: frozenset[str] = frozenset()
     root: Path = Path("/")
     contained: bool = False
     troubles: Mapping[str, str] = field(default_factory=dict)

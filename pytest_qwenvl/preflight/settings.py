@@ -121,9 +121,10 @@ def _offending_argument(
 
 def _dtype_of_weights(subject: PlannedDeployment) -> str | None:
     """What ``dtype = "auto"`` comes to."""
+    if subject.weights is None:
+        return None
     try:
-        text = ((subject.weights or subject.profile.path) / "config.json").read_text("utf-8")
-        config = json.loads(text)
+        config = json.loads((subject.weights / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     for table in (config, config.get("text_config") or {}):

@@ -103,6 +103,7 @@ class PlantedHost:
         self.forbidden: set[str] = set()
         self.troubles: dict[str, str] = {}
         self.contained = False
+        self.leased: set[str] = set()
         for name in ("dev/shm", "tmp", "root"):
             (self.root / name).mkdir(parents=True)
         write_checkpoint(self.weights)
@@ -168,6 +169,7 @@ class PlantedHost:
             inventory=self.inventory,
             interpreter=self.interpreter if "interpreter" not in self.troubles else None,
             environment=self.environment,
+            leased=frozenset(self.leased),
             root=self.root,
             contained=self.contained,
             troubles=self.troubles,

@@ -274,6 +274,16 @@ FAULTS = {
     # NPUs.
     "memory taken everywhere": Fault("a2", all_but(0), {"QVL-ENV-012": "0 of 8 NPUs have 92%"}),
     "one free NPU for two": Fault("a3", all_but(1), {"QVL-ENV-012": "1 of 16 NPUs have 92%"}),
+    "memory of NPUs that another run leases": Fault(
+        "a2",
+        lambda it: (all_but(0)(it), it.leased.update({"npu0", "npu5"})),
+        {},
+    ),
+    "one leased NPU for two": Fault(
+        "a2",
+        lambda it: (all_but(0)(it), it.leased.add("npu3")),
+        {"QVL-ENV-012": "1 of 8 NPUs have 92%"},
+    ),
     "a sick NPU": Fault(
         "a2", lambda it: it.npu(2, health="Warning"), {"QVL-ENV-013": "NPU 2 (card 2) is Warning"}
     ),

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.hosts.playing import PlayedHost
+from pytest_qwenvl.devices.locks import LockDirectory
 from pytest_qwenvl.engines.interpreter import probe
+from pytest_qwenvl.preflight.examination import devices_now
 from tests.preflight.planted import SUITE
 from tests.stand_in_engine.install import clean_environment, stand_in_python
 
@@ -51,6 +54,18 @@ def test_what_distributions_ask_for_and_files_say(python, tmp_path):
         "vllm_ascend/_build_info.py": "__device_type__ = 'A3'\n",
         str(tmp_path / "cann/aarch64-linux/ascend_toolkit_install.info"): "version=9.1.0\n",
     }
+
+
+def test_devices_that_a_lease_holds(tmp_path, monkeypatch):
+    played = PlayedHost("a2-8x910b3", tmp_path)
+    monkeypatch.setenv("QWENVL_LOCK_DIRECTORY", str(tmp_path / "locks"))
+    assert devices_now("npu", played.environment)[1] == frozenset()
+    lock = LockDirectory(tmp_path / "locks").try_lock("npu3")
+    assert lock is not None
+    inventory, leased = devices_now("npu", played.environment)
+    assert leased == {"npu3"}
+    assert len(inventory.npus) == 8
+    lock.release()
 
 
 def test_doctor_imports_nothing_heavy(tmp_path):
