@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.driver import start_family
-from tests.engines.support import is_alive, wait_until
+from tests.engines.support import PATIENCE, is_alive, wait_until
 
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -67,7 +67,7 @@ def test_the_family_ends_with_pytest(tmp_path, bystander, ending, number):
         if number is not None:
             assert all(is_alive(pid) for pid in seen["family"])
             driver.send_signal(number)
-        driver.wait()
+        driver.wait(PATIENCE)
     assert_nothing_left([*seen["family"], seen["guardian"]])
     if seen["fork"]:
         assert is_alive(seen["fork"]), "the fork was to hold the pipe open"
@@ -82,7 +82,7 @@ def test_ctrl_c_at_the_terminal_reaches_pytest_alone(tmp_path):
         groups = {os.getpgid(pid) for pid in [*seen["family"], seen["guardian"]]}
         assert os.getpgid(driver.pid) not in groups
         os.killpg(driver.pid, signal.SIGINT)
-        driver.wait()
+        driver.wait(PATIENCE)
     assert_nothing_left([*seen["family"], seen["guardian"]])
 
 
