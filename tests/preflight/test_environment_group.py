@@ -98,6 +98,63 @@ def test_a_host_that_cannot_be_judged_is_partial(run):
     assert "PARTIAL" in done.stdout
 
 
+DISTRIBUTIONS = {
+    "vllm": "0.23.0",
+    "vllm-ascend": "0.23.0",
+    "torch": "2.10.0",
+    "torch-npu": "2.10.0.post4",
+    "transformers": "5.5.4",
+}
+
+
+def ascend_python(folder: Path, **other: str) -> Path:
+    """An interpreter with the distributions of an A3 host, some in another version."""
+    packages = folder / "packages"
+    for name, version in {**DISTRIBUTIONS, **other}.items():
+        place = packages / f"{name.replace('-', '_')}-{version}.dist-info"
+        place.mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (place / "METADATA").write_text(text + "Requires-Dist: transformers==5.5.4\n")
+    for name, text in (
+        ("vllm/config/cache.py", "    gpu_memory_utilization: float = Field(default=0.92)\n"),
+        ("vllm_ascend/_build_info.py", "__device_type__ = 'A3'\n"),
+    ):
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).write_text(text)
+        (packages / name.split("/")[0] / "__init__.py").touch()
+    python = folder / "ascend-python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+OF_NPUS = "pair or packages or chip or memory_of_npus or healthy"
+
+
+@pytest.mark.parametrize(
+    ("other", "failing"),
+    [
+        ({}, set()),
+        ({"transformers": "5.14.1"}, {"QVL-ENV-003"}),
+        ({"vllm": "0.24.0"}, {"QVL-ENV-002"}),
+    ],
+)
+def test_a_played_host_with_npus(run, tmp_path, other, failing):
+    played = PlayedHost("a3-16x910c", tmp_path / "host")
+    played.inject(health={3: "Warning"})
+    python = ascend_python(tmp_path, **other)
+    done = run("--backend=npu", f"--engine-python={python}", "-k", OF_NPUS, **played.environment)
+    assert done.returncode == 1, done.stdout
+    found = run.outcomes()
+    # A sick NPU is reported, and does not lower the verdict: the requirement is extended.
+    failed = {name for name, outcome in found.items() if outcome == "FAIL"}
+    assert failed == {"QVL-ENV-013", *failing}
+    assert "NPU 3 (card 1) is Warning" in run.results()["QVL-ENV-013"]["reason"]
+    passed = {name for name, outcome in found.items() if outcome == "PASS"}
+    assert failed | passed == {f"QVL-ENV-{number:03}" for number in (2, 3, 6, 12, 13)}
+    assert ("NON-CONFORMANT within" in done.stdout) is bool(failing)
+
+
 @pytest.mark.parametrize("backend", ["cpu", "npu"])
 def test_what_has_no_meaning_on_a_backend_is_not_claimed(run, backend, tmp_path):
     played = PlayedHost("a2-8x910b3", tmp_path / "host")

@@ -157,8 +157,11 @@ FAULTS = {
         {"QVL-ENV-001": "has no vLLM"},
         frozenset({"QVL-ENV-003", "QVL-ENV-015"}),
     ),
-    "torch built for CUDA": Fault(
-        "cpu", lambda it: it.versions(torch="2.13.0"), {"QVL-ENV-003": "torch 2.13.0 "}
+    "torch older on the CPU": Fault(
+        "cpu", lambda it: it.versions(torch="2.12.0+cpu"), {"QVL-ENV-003": "torch 2.12.0+cpu"}
+    ),
+    "another build of the right torch": Fault(
+        "cpu", lambda it: it.versions(torch="2.13.0"), {}
     ),
     # CANN, driver, firmware, chip.
     "CANN of the release candidate": Fault(
