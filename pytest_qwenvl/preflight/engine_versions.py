@@ -6,6 +6,7 @@ import re
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from pytest_qwenvl.devices.npu import generation_of
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.preflight.finding import Examined, Finding
@@ -20,6 +21,8 @@ CHIP = "QVL-ENV-006"
 _BUILD_INFO = "vllm_ascend/_build_info.py"
 _BUILD = re.compile(r"\+[0-9a-z.]+")
 _DEVICE_TYPE = re.compile(r"""^__device_type__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
+# What older releases have in its place: the chip itself, in capitals or not.
+_SOC = re.compile(r"""^__soc_version__\s*=\s*["'](?:ascend)?([^"']+)["']""", re.M | re.I)
 
 
 def check_backend(host: Host, table: CompatibilityTable) -> Examined:
@@ -128,14 +131,18 @@ def check_chip(host: Host, table: CompatibilityTable) -> Examined:
     version = _ascend(found)
     generation = host.generation()
     name = host.inventory.npus[0].name
-    built = _DEVICE_TYPE.search(found.texts.get(_BUILD_INFO, ""))
-    if built is None:
+    text = found.texts.get(_BUILD_INFO, "")
+    expected = table.hardware_of(generation).device_types
+    if built := _DEVICE_TYPE.search(text):
+        fits = built[1].lstrip("_").lower() in {it.lstrip("_").lower() for it in expected}
+    elif built := _SOC.search(text):
+        fits = generation_of(built[1].upper()) == generation
+    else:
         raise InconclusiveError(
             f"{_BUILD_INFO} of {found.path} does not say what chip it was built for"
         )
-    expected = table.hardware_of(generation).device_types
     seen = f"vllm-ascend {version} built for {built[1]}, chips {name} ({generation})"
-    if built[1].lstrip("_").lower() in {it.lstrip("_").lower() for it in expected}:
+    if fits:
         return Examined(seen)
     remedy = f"use the image or wheel of vllm-ascend for {generation} ({name})"
     return Examined(seen, (Finding(CHIP, seen, f"one built for {expected[0]}", remedy),))
