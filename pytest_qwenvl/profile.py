@@ -240,7 +240,12 @@ class LatencyWorkload(Model):
 
 
 class ModelProfile(Model):
-    """Everything the suite knows of one model."""
+    """Everything the suite knows of one model.
+
+    Attributes:
+        path: the file that defines it; relative paths in it start there.
+        sources: every file it was read from, what it extends first and overlays last.
+    """
 
     schema_version: Literal[1]
     name: Identifier
@@ -257,6 +262,7 @@ class ModelProfile(Model):
     latency: list[LatencyWorkload] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     path: Path = Field(default=Path(), exclude=True)
+    sources: tuple[Path, ...] = Field(default=(), exclude=True)
 
     @model_validator(mode="after")
     def _names_are_consistent(self) -> ModelProfile:

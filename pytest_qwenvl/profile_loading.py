@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.nearest import nearest
-from pytest_qwenvl.profile import ModelProfile
+from pytest_qwenvl.profile import Deployment, ModelProfile
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,17 +33,17 @@ def load_profiles(directories: Iterable[Path]) -> dict[str, ModelProfile]:
         UsageProblem: a directory that is missing, a file that is not TOML or does not fit the
             schema, an overlay of nothing, two files with one name.
     """
-    # name -> (file that defines it, file that was read last and so is to blame, content)
-    tables: dict[str, tuple[Path, Path, Table]] = {}
+    # name -> (file that defines it, every file it was read from, the last to blame, content)
+    tables: dict[str, tuple[Path, list[Path], Table]] = {}
     for directory in directories:
         if not directory.is_dir():
             raise UsageProblem(f"--profiles {directory}: no such directory")
         files = sorted(directory.glob("*.toml"))
         if not files:
             raise UsageProblem(f"--profiles {directory}: holds no profile (*.toml)")
-        read = [(file, _read_with_bases(file)) for file in files]
+        read = [(file, *_read_with_bases(file)) for file in files]
         # Overlays last, so that they may change a profile of their own directory too.
-        for file, table in sorted(read, key=lambda pair: "overlay" in pair[1]):
+        for file, sources, table in sorted(read, key=lambda one: "overlay" in one[2]):
             overlaid = table.pop("overlay", None)
             if overlaid is not None:
                 if overlaid not in tables:
@@ -51,8 +51,8 @@ def load_profiles(directories: Iterable[Path]) -> dict[str, ModelProfile]:
                         f"{file}: overlay = {overlaid!r} names no profile"
                         + nearest(str(overlaid), tables)
                     )
-                defined_in, _, before = tables[overlaid]
-                tables[overlaid] = (defined_in, file, _merge(before, table))
+                defined_in, others, before = tables[overlaid]
+                tables[overlaid] = (defined_in, [*others, *sources], _merge(before, table))
                 continue
             name = str(table.get("name", file.stem))
             if name in tables:
@@ -60,7 +60,7 @@ def load_profiles(directories: Iterable[Path]) -> dict[str, ModelProfile]:
                     f"{file}: the profile {name!r} is already in {tables[name][0]}; "
                     f'to change that one, write overlay = "{name}"'
                 )
-            tables[name] = (file, file, table)
+            tables[name] = (file, sources, table)
     profiles = {name: _validate(*entry) for name, entry in tables.items()}
     return dict(sorted(profiles.items()))
 
@@ -85,6 +85,20 @@ def select_profiles(
     return {name: profile for name, profile in profiles.items() if name in chosen}
 
 
+def written_in(profile: ModelProfile, deployment: Deployment, setting: str) -> Path:
+    """The file that has the last word on an argument or variable of a deployment.
+
+    That is an overlay, the profile's own file, or one that it extends.
+    """
+    for file in reversed(profile.sources):
+        table = _read(file)
+        own = [it for it in table.get("deployments", []) if it.get("name") == deployment.name]
+        for settings in (*own, *table.get("engine", {}).values()):
+            if setting in {**settings.get("arguments", {}), **settings.get("environment", {})}:
+                return file
+    return profile.path
+
+
 def _read(file: Path) -> Table:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
@@ -94,7 +108,8 @@ def _read(file: Path) -> Table:
         raise UsageProblem(f"{file}: is not TOML: {problem}") from None
 
 
-def _read_with_bases(file: Path, above: tuple[Path, ...] = ()) -> Table:
+def _read_with_bases(file: Path, above: tuple[Path, ...] = ()) -> tuple[list[Path], Table]:
+    """The files that make up a profile, itself last, and their content."""
     if file in above:
         chain = " -> ".join(path.name for path in (*above, file))
         raise UsageProblem(f"{file}: extends itself: {chain}")
@@ -103,12 +118,15 @@ def _read_with_bases(file: Path, above: tuple[Path, ...] = ()) -> Table:
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
         raise UsageProblem(f"{file}: extends: needs a list of file names, not {bases!r}")
     merged: Table = {}
+    sources: list[Path] = []
     for base in bases:
         path = (file.parent / base).resolve()
         if not path.is_file():
             raise UsageProblem(f"{file}: extends {base!r}, but there is no file {path}")
-        merged = _merge(merged, _read_with_bases(path, (*above, file)))
-    return _merge(merged, table)
+        below, content = _read_with_bases(path, (*above, file))
+        sources += below
+        merged = _merge(merged, content)
+    return [*sources, file], _merge(merged, table)
 
 
 def _is_named_list(value: Any) -> bool:
@@ -131,11 +149,15 @@ def _merge(base: Table, change: Table) -> Table:
     return result
 
 
-def _validate(defined_in: Path, to_blame: Path, table: Table) -> ModelProfile:
-    if "path" in table:
-        raise UsageProblem(f"{to_blame}: path: unknown key; weights.path is meant?")
+def _validate(defined_in: Path, sources: list[Path], table: Table) -> ModelProfile:
+    to_blame = sources[-1]
+    for key in ("path", "sources"):
+        if key in table:
+            raise UsageProblem(
+                f"{to_blame}: {key}: unknown key{_PATH_HINT if key == 'path' else ''}"
+            )
     try:
-        return ModelProfile.model_validate({**table, "path": defined_in})
+        return ModelProfile.model_validate({**table, "path": defined_in, "sources": tuple(sources)})
     except ValidationError as problem:
         lines = [_explain(to_blame, error) for error in problem.errors()]
         raise UsageProblem("\n".join(lines)) from None
@@ -157,6 +179,8 @@ def _explain(file: Path, error: Mapping[str, Any]) -> str:
     shown = "" if isinstance(seen, dict) else f" (seen: {seen!r})"
     return f"{file}: {key}: {message}{shown}"
 
+
+_PATH_HINT = "; weights.path is meant?"
 
 # Pydantic adds the branch of a union to the location; nobody wrote such a key.
 _UNION_NOISE = {"str", "int", "float", "bool", "[key]", "constrained-str"}

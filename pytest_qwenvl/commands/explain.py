@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.errors import InconclusiveError, UsageProblem
 
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.version_binding import EngineVersions
 
 _SHIPPED = Path("conformance") / "profiles"
+_TABLE = Path("conformance") / "compatibility.toml"
 _PYTHON = Path("python3")
 # The end of the published image's tag; the tutorial leaves that of A5 open.
 _IMAGE_SUFFIX = {"a2": "", "a3": "-a3", "310p": "-310p"}
@@ -28,6 +30,7 @@ class _Engine:
 
     python: Path
     versions: EngineVersions | None
+    why: str
     interpreter: Interpreter | None = None
 
     @property
@@ -35,7 +38,8 @@ class _Engine:
         if self.versions is None:
             return "no engine was looked at"
         named = {"vLLM": self.versions.vllm, "vllm-ascend": self.versions.vllm_ascend}
-        return "for " + " with ".join(f"{name} {found}" for name, found in named.items() if found)
+        shown = " with ".join(f"{name} {found}" for name, found in named.items() if found)
+        return f"for {shown}, {self.why}"
 
 
 def add_parser(commands: Any) -> None:
@@ -144,45 +148,60 @@ def _find(name: str, directories: list[Path]) -> tuple[ModelProfile, Deployment]
 def _engine(arguments: argparse.Namespace, backend: BackendName) -> _Engine:
     """The interpreter that is named, else the versions that are, else what a run would find.
 
-    A container's interpreter is the image's, of which only the versions that are named are known.
+    A container's interpreter is the image's, of which only versions are known.
     """
     from pytest_qwenvl.config import Config
     from pytest_qwenvl.engine_session import find_interpreter
     from pytest_qwenvl.engines.interpreter import probe
     from pytest_qwenvl.version_binding import EngineVersions
 
-    named = _named_versions(arguments, backend)
-    if arguments.form != "shell":
-        return _Engine(arguments.engine_python or _PYTHON, named)
-    if arguments.engine_python is not None:
+    found: Interpreter | None = None
+    in_image = arguments.form != "shell"
+    if arguments.engine_python is not None and not in_image:
         found = probe(arguments.engine_python)
-    elif named is not None:
-        return _Engine(_PYTHON, named)
-    else:
-        try:
+    elif not (in_image or arguments.vllm or arguments.vllm_ascend):
+        with contextlib.suppress(UsageProblem):
             found = find_interpreter(Config())
-        except UsageProblem:
-            return _Engine(_PYTHON, None)
-        if found.platform != backend:
+        if found is not None and found.platform != backend:
             # The other backend's engine says nothing of this one's versions.
-            return _Engine(_PYTHON, None)
+            found = None
+    if found is None:
+        versions, why = _versions(arguments, backend)
+        return _Engine(arguments.engine_python or _PYTHON, versions, why)
     there = found.engine_versions
     versions = EngineVersions(
         arguments.vllm or there.vllm, arguments.vllm_ascend or there.vllm_ascend
     )
-    return _Engine(found.path, versions, found)
+    return _Engine(found.path, versions, f"as {found.path} has them", found)
 
 
-def _named_versions(arguments: argparse.Namespace, backend: BackendName) -> EngineVersions | None:
+def _versions(
+    arguments: argparse.Namespace, backend: BackendName
+) -> tuple[EngineVersions | None, str]:
+    """Versions without an interpreter, and why these; None where nobody knows them."""
     from pytest_qwenvl.version_binding import EngineVersions
 
-    given = {"vllm": arguments.vllm, "vllm_ascend": arguments.vllm_ascend}
-    if not any(given.values()):
-        return None
-    # vllm-ascend has no place on the CPU backend; on NPUs both are there, named or not.
-    expected = given if backend == "npu" else {"vllm": arguments.vllm}
-    missing = frozenset(name for name, version in expected.items() if version is None)
-    return EngineVersions(arguments.vllm, arguments.vllm_ascend, missing)
+    vllm, vllm_ascend = arguments.vllm, arguments.vllm_ascend
+    if backend == "cpu":
+        return (EngineVersions(vllm) if vllm else None), "as named"
+    why = "as named"
+    if not vllm and _TABLE.is_file():
+        from packaging.version import Version
+
+        from pytest_qwenvl.preflight.table import load_table
+
+        table = load_table(_TABLE)
+        if not vllm_ascend:
+            final = [
+                it.vllm_ascend for it in table.release if not Version(it.vllm_ascend).is_prerelease
+            ]
+            vllm_ascend = max(final, key=Version)
+            why = f"the newest release in {_TABLE}"
+        with contextlib.suppress(InconclusiveError):
+            vllm = table.release_of(vllm_ascend).vllm.removeprefix("==")
+    known = {"vllm": vllm, "vllm_ascend": vllm_ascend}
+    unknown = frozenset(name for name, version in known.items() if not version)
+    return (EngineVersions(vllm, vllm_ascend, unknown) if len(unknown) < 2 else None), why
 
 
 def _weights(

@@ -31,6 +31,7 @@ from pytest_qwenvl.errors import EngineError, EngineStartError
 from pytest_qwenvl.live import Steps
 from pytest_qwenvl.nearest import nearest
 from pytest_qwenvl.profile import BackendName, Deployment, Mode, ModelProfile
+from pytest_qwenvl.profile_loading import written_in
 from pytest_qwenvl.version_binding import EngineVersions
 
 _FORMS = (
@@ -152,10 +153,13 @@ def check_deployment(
             return
         certain, said = refused, f"\n  its own words: {complaint}"
     if certain:
-        lines = "".join(f"\n  {refusal.name}: {refusal.why}" for refusal in certain)
+        lines = ""
+        for refusal in certain:
+            file = written_in(profile, deployment, refusal.name.partition(".")[0])
+            lines += f"\n  {file}: {refusal.name}: {refusal.why}"
         raise EngineStartError(
-            f"{profile.name}/{deployment.name} ({profile.path}): {accepted.engine} does not accept "
-            f"its settings:{lines}{said}\n"
+            f"{profile.name}/{deployment.name}: {accepted.engine} does not accept its settings:"
+            f"{lines}{said}\n"
             "  correct the profile, or bind the setting to the versions that have it, such as "
             f"{certain[0].name.split('.')[-1]} = "
             f'{{ value = …, vllm = "<{accepted.vllm.partition("+")[0]}" }}'

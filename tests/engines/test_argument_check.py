@@ -101,8 +101,9 @@ def test_the_message_names_deployment_file_argument_and_version(tmp_path):
     with pytest.raises(EngineStartError) as caught:
         check(profile, lambda options: pytest.fail("a name needs no parser"))
     message = str(caught.value)
-    assert f"tiny/serve-1npu ({tmp_path}/tiny.toml): vLLM 0.23.0" in message
-    assert "max_num_seq: `vllm serve` has no --max-num-seq; did you mean 'max_num_seqs'?" in message
+    assert "tiny/serve-1npu: vLLM 0.23.0 does not accept" in message
+    assert f"  {tmp_path}/tiny.toml: max_num_seq: `vllm serve` has no --max-num-seq" in message
+    assert "did you mean 'max_num_seqs'?" in message
     assert 'max_num_seq = { value = …, vllm = "<0.23.0" }' in message
     assert "dtype" not in message
 

@@ -12,8 +12,8 @@ def test_a_wrong_argument_ends_the_run_before_anything_is_started(suite, workers
     file.write_text(text.replace("max_model_len = 4096", "max_modellen = 4096"))
     done = suite.run(*workers, f"--conformance-report={suite.report}")
     done.assert_usage_error(
-        f"alpha/serve-1npu ({file}): vLLM 0.32.0+cpu does not accept",
-        "max_modellen: `vllm serve` has no --max-modellen; did you mean 'max_model_len'?",
+        "alpha/serve-1npu: vLLM 0.32.0+cpu does not accept",
+        f"{file}: max_modellen: `vllm serve` has no --max-modellen; did you mean 'max_model_len'?",
         "Nothing was started",
     )
     assert not list(suite.report.rglob("server.log"))

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_qwenvl.cli import main
 from pytest_qwenvl.engines.command import launch_environment, offline_options, serve_launch
+from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.version_binding import EngineVersions
 from tests.stand_in_engine.install import write_profile, write_weights
@@ -151,13 +152,31 @@ def test_bound_settings_need_a_version(explain, refusal, paste, tmp_path):
     bound = 'max_model_len = { value = 8192, vllm = ">=0.25" }'
     file.write_text(text.replace("max_model_len = 4096", bound))
     name = ("mine/serve-1npu", f"--profiles={file.parent}")
-    said = refusal(*name)
+    said = refusal(*name, "--vllm-ascend=9.9")
     assert f"{file}: serve-1npu.arguments.max_model_len: holds for vllm >=0.25 only" in said
     assert "--vllm)" in said
-    assert "version of vllm is not known" in refusal(*name, "--vllm-ascend=0.23.0")
+    assert "--max-model-len" not in paste(explain(*name, "--vllm-ascend=0.23.0"))[0]
     assert "--max-model-len" not in paste(explain(*name, "--vllm=0.23.0"))[0]
     argv, _ = paste(explain(*name, "--vllm=0.25.1rc1"))
     assert argv[argv.index("--max-model-len") + 1] == "8192"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "described"),
+    [
+        ([], "for vLLM 0.23.0 with vllm-ascend 0.23.0, the newest release in conformance/"),
+        (["--vllm-ascend=0.14.0rc1"], "for vLLM 0.14.1 with vllm-ascend 0.14.0rc1, as named"),
+        (["--vllm=0.27.1"], "for vLLM 0.27.1, as named"),
+        (["--vllm=0.25.0", "--vllm-ascend=0.25.1"], "for vLLM 0.25.0 with vllm-ascend 0.25.1,"),
+    ],
+)
+def test_versions_come_in_pairs_from_the_table(explain, monkeypatch, arguments, described):
+    def none_here(config: object) -> None:
+        raise UsageProblem("no engine here")
+
+    monkeypatch.setattr("pytest_qwenvl.engine_session.find_interpreter", none_here)
+    first, *_ = explain("qwen3-vl-8b-instruct/serve-2npu", *arguments).splitlines()
+    assert f"; {described}" in first
 
 
 @pytest.mark.parametrize("form", ["docker", "podman"])
@@ -196,7 +215,7 @@ def test_as_a_container_of_the_leased_devices(explain, tmp_path, form, monkeypat
         ),
         (["qwen3-vl-8b-instruct/serve-2npu", "--devices=0,0"], "needs different numbers"),
         (["qwen3-vl-8b-instruct/serve-2npu", "--devices=a,b"], "needs different numbers"),
-        (["qwen3-vl-8b-instruct/serve-1npu", "--as=docker"], "which image?"),
+        (["qwen3-vl-8b-instruct/serve-1npu", "--as=docker", "--backend=cpu"], "which image?"),
         (
             ["qwen3-vl-8b-instruct/serve-1npu", "--as=docker", "--generation=a5", *NAMED],
             "which image?",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile_loading import load_profiles, select_profiles
+from pytest_qwenvl.profile_loading import load_profiles, select_profiles, written_in
 from tests.stand_in_engine.install import write_profile
 
 CHECKOUT = Path(__file__).parents[2]
@@ -318,4 +318,46 @@ def test_constants_are_those_of_the_checkpoint(name):
         content["merge_size"],
         smallest,
         largest,
+    )
+
+
+def test_the_file_that_has_the_last_word_on_a_setting(profile, tmp_path):
+    base = write(
+        tmp_path / "bases" / "base.toml",
+        """
+        [engine.cpu.arguments]
+        dtype = "bfloat16"
+        max_num_seqs = 8
+        [engine.cpu.environment]
+        OF_THE_BASE = "1"
+        """,
+    )
+    profile.write_text(f'extends = ["{base}"]\n' + profile.read_text())
+    overlay = write(
+        tmp_path / "overlays" / "ours.toml",
+        """
+        overlay = "mine"
+        [[deployments]]
+        name = "serve-1npu"
+        [deployments.arguments]
+        dtype = "float16"
+        """,
+    )
+    (loaded,) = load_profiles([profile.parent, overlay.parent]).values()
+    assert loaded.sources == (base, profile, overlay)
+    assert loaded.path == profile
+    deployment = loaded.deployment("serve-1npu")
+    files = {
+        "dtype": overlay,
+        "max_num_seqs": base,
+        "OF_THE_BASE": base,
+        "max_model_len": profile,
+        "nowhere": profile,
+    }
+    assert {name: written_in(loaded, deployment, name) for name in files} == files
+
+
+def test_where_a_profile_was_read_from_is_not_for_it_to_say(profile):
+    assert f"{profile}: sources: unknown key" in problem_of(
+        changed(profile, "reference = true", "reference = true\nsources = []").parent
     )
