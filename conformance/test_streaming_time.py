@@ -11,6 +11,7 @@ from conformance.exchanges import CHAT, COUNTING, asking
 from conformance.streams import stream
 from pytest_qwenvl.capabilities import Capabilities
 from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.findings import Deviation
 from pytest_qwenvl.protocol.stream import StreamReading
@@ -24,6 +25,7 @@ LENGTHS = (96, 384, 1024)  # tokens
 # of one that is held back, within a few milliseconds.
 SPREAD = 0.1
 RUNNING = "vllm:num_requests_running"
+FINISHED = "vllm:request_success_total"
 FREED_WITHIN = 10.0  # seconds
 
 
@@ -71,7 +73,7 @@ def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence
         for _ in zip(range(3), response.iter_content(chunk_size=None), strict=False):
             pass
         during = _running(server)
-    left = time.monotonic()
+    left, finished = time.monotonic(), sum(_values(server, FINISHED))
     while (after := _running(server)) > before and time.monotonic() - left < FREED_WITHIN:
         time.sleep(0.05)
     took = time.monotonic() - left
@@ -79,6 +81,11 @@ def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence
     assert during > before, (
         f"{RUNNING}: expected more than {before:g} while a stream is open, seen {during:g}"
     )
+    others = sum(_values(server, FINISHED)) - finished
+    if after > before and others > 1:
+        raise InconclusiveError(
+            f"{others:g} requests of others ended meanwhile: {RUNNING} says nothing of ours"
+        )
     assert after <= before, (
         f"{RUNNING}: expected {before:g} again within {FREED_WITHIN:g} s after the client left, "
         f"seen {after:g}"
@@ -87,12 +94,16 @@ def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence
 
 
 def _running(server: Endpoint) -> float:
-    response = server.request("GET", "/metrics")
-    assert response.status_code == 200, f"/metrics: expected 200, seen {response.status_code}"
-    values = [
-        float(line.rsplit(" ", 1)[1])
-        for line in response.text.splitlines()
-        if line.startswith((RUNNING + "{", RUNNING + " "))
-    ]
+    values = _values(server, RUNNING)
     assert values, f"expected {RUNNING} in /metrics, seen none"
     return sum(values)
+
+
+def _values(server: Endpoint, name: str) -> list[float]:
+    response = server.request("GET", "/metrics")
+    assert response.status_code == 200, f"/metrics: expected 200, seen {response.status_code}"
+    return [
+        float(line.rsplit(" ", 1)[1])
+        for line in response.text.splitlines()
+        if line.startswith((name + "{", name + " "))
+    ]

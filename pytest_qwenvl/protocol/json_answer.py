@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_qwenvl.protocol.body import read_json, validate
@@ -47,6 +48,13 @@ def objection_to_json(text: str, *, whole: bool, model: type[BaseModel] | None =
 def _beginning(text: str) -> tuple[dict[str, Any] | None, str]:
     from pydantic_core import from_json
 
+    # What follows a whole value, from_json leaves unread.
+    try:
+        _, end = json.JSONDecoder().raw_decode(text.lstrip())
+    except ValueError:
+        end = len(text.lstrip())
+    if text.lstrip()[end:].strip():
+        return None, f"something after the JSON: {shorten(text)}"
     try:
         value = from_json(text, allow_partial=True)
     except ValueError as problem:
