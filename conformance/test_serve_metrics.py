@@ -46,6 +46,12 @@ def _settled(server: Endpoint, done: Callable[[Metrics], bool]) -> Metrics:
     return metrics
 
 
+def _at_rest(server: Endpoint) -> Metrics:
+    """The metrics when no request runs, so that what earlier ones left is already counted."""
+    gauges = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+    return _settled(server, lambda metrics: not any(metrics.total(name) for name in gauges))
+
+
 def _difference(before: Metrics, after: Metrics, name: str, server: Endpoint) -> float:
     first, last = (it.total(name, model_name=server.model) for it in (before, after))
     assert last is not None, f"/metrics: expected {name} of model {server.model!r}, seen none"
@@ -117,7 +123,7 @@ def test_token_counters(
     server: Endpoint, engine_session: EngineSession, evidence: Evidence
 ) -> None:
     """Token counters rise by what the answers' usage says, requests by how many there were."""
-    before = metrics_of(server)
+    before = _at_rest(server)
     answers, _ = _ask(server)
     expected = {
         "vllm:prompt_tokens_total": sum(tokens_of(it, "prompt_tokens") for it in answers),
@@ -145,7 +151,7 @@ def test_latency_histograms(
 ) -> None:
     """Each request is counted once in the histograms of latency, with a time it can have taken."""
     first, end = "vllm:time_to_first_token_seconds", "vllm:e2e_request_latency_seconds"
-    before = metrics_of(server)
+    before = _at_rest(server)
     answers, seconds = _ask(server)
     after = _settled(
         server,
@@ -177,7 +183,7 @@ def test_running_gauge(server: Endpoint, engine_session: EngineSession, evidence
     """A request that runs shows in the gauge of running requests, and then no more."""
     name = "vllm:num_requests_running"
     (item,) = generate("chat", 1)
-    before = metrics_of(server)
+    before = _at_rest(server)
     body = chat_body(server, item.openai_messages()) | {
         "max_tokens": 1500,
         "ignore_eos": True,
