@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import zlib
+import uuid
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -109,7 +109,8 @@ def test_uuid(server: Endpoint, evidence: Evidence) -> None:
     """A picture with an id of its client's is seen; an id that nobody knows is refused."""
 
     def named(file: Encoded) -> dict[str, Any]:
-        return {**picture(file.url()), "uuid": f"qwenvl-{zlib.crc32(file.data)}"}
+        # A new id each time: for one that it knows, the server need not look at the picture.
+        return {**picture(file.url()), "uuid": f"qwenvl-{uuid.uuid4()}"}
 
     check_like_plain(server, [encodings.png], evidence, part=named)
     unknown = {"type": "image_url", "image_url": None, "uuid": "qwenvl-never-sent"}
