@@ -179,6 +179,10 @@ _REPRODUCED = {
     "--backend",
     "--weights-root",
     "--engine-python",
+    "--launcher",
+    "--image",
+    "--container-runtime",
+    "--container-option",
     "--endpoint",
     "--api-key-env",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.attached import AttachedServer, attach_server
 from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_name
-from pytest_qwenvl.engines.ending import describe_end
+from pytest_qwenvl.engines.ending import container_is_gone, describe_end
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.logged import Logged
@@ -25,6 +25,7 @@ __all__ = ["AttachedServer", "Server", "attach_server", "interesting_line", "sta
 
 _HEALTH_INTERVAL = 0.1  # seconds between two looks at /health
 _HEALTH_TIMEOUT = 5.0  # seconds for one answer of /health
+_CLIENT_NOTICE = 5.0  # seconds from a container's end to that of the client that waits for it
 _INTERESTING = re.compile(
     r"Initializing a V\d|Starting to load model|Loading \w+ (took|weights)|Loading safetensors|"
     r"Model loading took|KV cache size|Capturing|[Gg]raph captur|[Cc]ompil|warm.?up|"
@@ -85,6 +86,17 @@ class Server(Logged, Endpoint):
             patience: seconds in which an exit that is under way may still show.
         """
         status = self.process.wait_exit(patience) if patience else self.process.poll()
+        if status is None and patience and self.launch.farewell and container_is_gone(self.launch):
+            status = self.process.wait_exit(_CLIENT_NOTICE)
+            if status is None:
+                self.process.stop(grace=1.0)
+                raise EngineDiedError(
+                    f"the engine of {self.model} is gone: its container ended, and "
+                    f"{self.argv[0]} did not notice",
+                    log_path=self.log_path,
+                    log_tail=self.log_tail(),
+                    argv=self.argv,
+                )
         if status is not None:
             raise EngineDiedError(
                 f"the engine of {self.model} is gone: it ended with {describe_end(self.process)}",

@@ -93,6 +93,9 @@ def main(command: str, *rest: str) -> int:
     place = FOLDER / f"{name}.pid"
     if not place.exists():
         return fail(1, f"Error response from daemon: No such container: {name}")
+    if command == "inspect":
+        print("true", place.read_text())
+        return 0
     os.killpg(int(place.read_text()), signal.SIGKILL)
     if command == "rm":
         place.unlink(missing_ok=True)
