@@ -149,23 +149,27 @@ def test_logit_bias(server: Endpoint, evidence: Evidence) -> None:
 def test_penalties(server: Endpoint, evidence: Evidence, penalty: str) -> None:
     """A positive penalty makes answers more various than a negative one."""
     bodies = [
-        asking(server, question, max_tokens=24, ignore_eos=True, **{penalty: value})
+        asking(server, question, max_tokens=40, ignore_eos=True, **{penalty: value})
         for value in (2.0, -2.0)
         for question in OPEN_QUESTIONS
     ]
-    texts = [str(choice_of(it)["message"]) for it in answers_of(server, bodies, evidence)]
+    texts = [text_of(answer) for answer in answers_of(server, bodies, evidence)]
     half = len(OPEN_QUESTIONS)
-    various, monotonous = (_pairs(part) for part in (texts[:half], texts[half:]))
-    evidence.record(penalty=penalty, pairs_at_plus_2=various, pairs_at_minus_2=monotonous)
+    various, monotonous = (_variety(part) for part in (texts[:half], texts[half:]))
+    evidence.record(penalty=penalty, variety_at_plus_2=various, variety_at_minus_2=monotonous)
     assert various > monotonous, (
-        f"{penalty}: expected more different pairs of characters at 2 than at -2, seen "
-        f"{various} and {monotonous}"
+        f"{penalty}: expected more various answers at 2 than at -2, seen {various:.3f} and "
+        f"{monotonous:.3f} (different pairs of characters, as a share of all)"
     )
 
 
-def _pairs(texts: list[str]) -> int:
-    """How many different pairs of neighbouring characters the texts have, each by itself."""
-    return sum(len({text[at : at + 2] for at in range(len(text) - 1)}) for text in texts)
+def _variety(texts: list[str]) -> float:
+    """How many of the texts' pairs of neighbouring characters differ, on average."""
+    shares = []
+    for text in texts:
+        pairs = [text[at : at + 2] for at in range(len(text) - 1)]
+        shares.append(len(set(pairs)) / max(len(pairs), 1))
+    return sum(shares) / len(shares)
 
 
 @pytest.mark.requirement("QVL-OAI-030")
