@@ -7,6 +7,7 @@ broken up, both dies of a card before dies of two; then what leaves the largest 
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,24 +82,32 @@ def devices_held(count: int, exclusive: Exclusive, npus: Sequence[Npu], total: i
 
     Where there are fewer than ``count``, the answer is ``count``.
     """
+    if exclusive == "devices":
+        return count
     choice = choose(count, range(total), npus, total, exclusive)
     return count if choice is None else len(choice.held)
 
 
 def _best(count: int, usable: Sequence[int], npus: Sequence[Npu]) -> tuple[int, ...]:
     node = [hash(npu.cpu_affinity) for npu in npus]
-    linked = _linked_groups(npus)
+    linked = _linked_groups(tuple(npus))
     on_node = collections.Counter(node[at] for at in usable)
+    by_node = _grouped(usable, node.__getitem__)
+    cards = _grouped(usable, lambda at: npus[at].card)
+    # No choice can be better than this one.
+    ideal = (_how_many(by_node, count), 1, 0, _how_many(cards, count), 0)
     best: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    for nodes in _fewest(_grouped(usable, node.__getitem__), count):
+    for nodes in _fewest(by_node, count):
         for within in _fewest(_grouped(nodes, linked.__getitem__), count):
-            devices, broken, cards = _fill(count, within, npus)
+            devices, broken, touched_cards = _fill(count, within, npus)
             touched = {node[at] for at in devices}
             links = {linked[at] for at in devices}
             left = sum(on_node[one] for one in touched) - count
-            cost = (len(touched), len(links), broken, cards, left)
+            cost = (len(touched), len(links), broken, touched_cards, left)
             if best is None or (cost, devices) < best:
                 best = (cost, devices)
+            if cost == ideal:
+                return devices
     assert best is not None, "more were asked for than are usable"
     return best[1]
 
@@ -128,15 +137,20 @@ def _fill(
 
 def _fewest(groups: Mapping[_Key, Sequence[int]], count: int) -> Iterator[list[int]]:
     """The devices of each way to have ``count`` of them from as few groups as will do."""
-    sizes = sorted(map(len, groups.values()), reverse=True)
-    capacities = itertools.accumulate(sizes)
-    needed = next(number for number, size in enumerate(capacities, 1) if size >= count)
+    needed = _how_many(groups, count)
     for chosen in itertools.combinations(groups.values(), needed):
         if sum(map(len, chosen)) >= count:
             yield sorted(itertools.chain.from_iterable(chosen))
 
 
-def _linked_groups(npus: Sequence[Npu]) -> list[int]:
+def _how_many(groups: Mapping[_Key, Sequence[int]], count: int) -> int:
+    """Of how many groups ``count`` devices have to be, at least."""
+    sizes = itertools.accumulate(sorted(map(len, groups.values()), reverse=True))
+    return next(number for number, size in enumerate(sizes, 1) if size >= count)
+
+
+@functools.lru_cache(maxsize=8)
+def _linked_groups(npus: tuple[Npu, ...]) -> list[int]:
     """For each NPU a number that it shares with those it can reach over direct links.
 
     The dies of a card count as linked whatever the table calls it. Where a host tells no links at

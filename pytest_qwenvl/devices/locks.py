@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import pwd
 import re
@@ -87,12 +88,13 @@ class Lock:
     def write(self, record: LeaseRecord) -> None:
         """Say who holds it."""
         data = record.model_dump_json(exclude_defaults=True).encode()
-        self._written = True
         with explained(self._path):
             # The new text first: a reader in between sees text that is no JSON, not an empty
             # file, which would mean that nobody holds it.
             os.pwrite(self._descriptor, data, 0)
-            os.ftruncate(self._descriptor, len(data))
+            if self._written:
+                os.ftruncate(self._descriptor, len(data))
+        self._written = True
 
     def release(self, *, remove: bool = False) -> None:
         """Give it back; with ``remove`` its file goes too."""
@@ -129,19 +131,25 @@ class LockDirectory:
                 f"cannot keep device locks in {path}: it is on a file system of type {kind}, "
                 f"which other hosts share; {_REMEDY}"
             )
+        self._paths: dict[str, Path] = {}
         with contextlib.suppress(_Busy):
             os.close(self._open("turn", fcntl.LOCK_SH | fcntl.LOCK_NB))
 
-    def try_lock(self, name: str) -> Lock | None:
-        """Take a lock if nobody has it."""
+    def try_lock(self, name: str, opened: dict[str, int] | None = None) -> Lock | None:
+        """Take a lock if nobody has it.
+
+        Args:
+            opened: where the open file of a lock that somebody has is kept for the next try, for
+                one who tries again and again; the caller closes what is left in it.
+        """
         try:
-            descriptor = self._open(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = self._open(name, fcntl.LOCK_EX | fcntl.LOCK_NB, opened)
         except _Busy:
             return None
         # What is in it was left by a holder that was killed.
         if os.fstat(descriptor).st_size:
             os.ftruncate(descriptor, 0)
-        return Lock(descriptor, self.path / name)
+        return Lock(descriptor, self._path(name))
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[int]:
@@ -160,18 +168,27 @@ class LockDirectory:
                 _create_directory(folder)
         return folder
 
-    def _open(self, name: str, operation: int) -> int:
-        path = self.path / name
+    def _path(self, name: str) -> Path:
+        # Made once: who is first in line tries all of them again and again.
+        return self._paths.get(name) or self._paths.setdefault(name, self.path / name)
+
+    def _open(self, name: str, operation: int, opened: dict[str, int] | None = None) -> int:
+        path = self._path(name)
         with explained(path):
             while True:
-                descriptor = _open_or_create(path)
+                descriptor = -1 if opened is None else opened.pop(name, -1)
+                if descriptor < 0:
+                    descriptor = _open_or_create(path)
                 try:
                     fcntl.flock(descriptor, operation)
                     # Whoever cleans up /tmp may remove a file between the opening and the lock.
                     if _is_at(descriptor, path):
                         return descriptor
                 except BlockingIOError:
-                    os.close(descriptor)
+                    if opened is None:
+                        os.close(descriptor)
+                    else:
+                        opened[name] = descriptor
                     raise _Busy from None
                 except BaseException:
                     os.close(descriptor)
@@ -301,6 +318,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=1)
 def _user_name(number: int) -> str:
     try:
         return pwd.getpwuid(number).pw_name

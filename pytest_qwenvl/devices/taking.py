@@ -1,13 +1,14 @@
 """Taking devices: in line, all at once, and only such as are fit for use.
 
-Who is first in line tries again every 20 ms; everybody behind sleeps in the kernel. A poll, since
-the kernel wakes nobody for "one of these sixteen locks", and tells of a killed holder's files
+Who is first in line tries again and again; everybody behind sleeps in the kernel. It polls, since
+the kernel wakes nobody for "some of these sixteen locks", and tells of a killed holder's files
 before it drops their locks. An attempt that finds nothing costs some 0.1 ms.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from pytest_qwenvl.devices.locks import LeaseRecord, Lock, LockDirectory, read_r
 from pytest_qwenvl.devices.npu import Npu
 from pytest_qwenvl.errors import DevicesLostError, LeaseError
 
-POLL_SECONDS = 0.02
-"""Between two attempts of the first in line."""
+_SHORTEST_POLL_SECONDS = 0.001
+_LONGEST_POLL_SECONDS = 0.05
+_POLL_SHARE = 0.05
 
 LOOK_SECONDS = 5.0
 """Between two looks at devices that were found unfit: npu-smi takes 1 to 3 s on a busy host."""
@@ -127,19 +129,33 @@ class _Taking:
         self._unfit: dict[str, Unfit] = {}
         self._looked = -LOOK_SECONDS
         self._hopeless_since: float | None = None
+        self._opened: dict[str, int] = {}
         self._quarantine_read = 0.0
         self._quarantined: dict[str, str] = {}
 
     def take(self, ticket: Ticket) -> Taken:
         """Wait for the turn, then for the devices."""
+        try:
+            return self._take(ticket)
+        finally:
+            for descriptor in self._opened.values():
+                os.close(descriptor)
+
+    def _take(self, ticket: Ticket) -> Taken:
+        first: float | None = None
         while True:
             ticket.enter()
             ticket.wait(lambda ahead: self._tell(f"{self._waits()}, after {ahead.holder}"))
+            first = time.monotonic() if first is None else first
             with contextlib.ExitStack() as attempt:
                 free = self._free(attempt)
                 choice = self._choose_among(free)
                 if choice is not None:
                     got = self._handed_over(choice, free)
+                    # Whoever is next need not wait until ours is written down.
+                    ticket.leave()
+                    for lock in got.locks.values():
+                        lock.write(got.record)
                     attempt.pop_all()
                     return got
             # What a look found is shown at once; that others hold devices, with it.
@@ -149,7 +165,7 @@ class _Taking:
                 ticket.leave()
                 time.sleep(LOOK_SECONDS)
             else:
-                time.sleep(POLL_SECONDS)
+                time.sleep(poll_seconds(time.monotonic() - first))
 
     def _waits(self) -> str:
         kind = "devices" if not self._stock.disposable else "devices this run may hold at once"
@@ -170,7 +186,7 @@ class _Taking:
         """Locks of everything that nobody holds; given back with ``attempt``."""
         free = {}
         for name in self._stock.names:
-            lock = self._stock.locks.try_lock(name)
+            lock = self._stock.locks.try_lock(name, self._opened)
             if lock is not None:
                 attempt.callback(lock.release, remove=self._stock.disposable)
                 free[name] = lock
@@ -261,11 +277,8 @@ class _Taking:
         record = LeaseRecord.mine(
             self._request.holder, self._stock.run_id, held, self._request.count
         )
-        for name, lock in free.items():
-            if name in held:
-                lock.write(record)
-            else:
-                lock.release(remove=self._stock.disposable)
+        for name in free.keys() - set(held):
+            free[name].release(remove=self._stock.disposable)
         return Taken(
             holder=self._request.holder,
             devices=tuple(names[at] for at in choice.devices),
@@ -275,6 +288,15 @@ class _Taking:
             passed_over={name: it.reason for name, it in self._unfit.items()},
             disposable=self._stock.disposable,
         )
+
+
+def poll_seconds(waited: float) -> float:
+    """Until the next attempt of one who has been first in line for so many seconds.
+
+    A share of that time, so that short leases are handed over soon and polling adds at most that
+    share to a wait; during long ones it costs half a percent of a core.
+    """
+    return min(max(_POLL_SHARE * waited, _SHORTEST_POLL_SECONDS), _LONGEST_POLL_SECONDS)
 
 
 def npus_by_name(npus: Sequence[Npu]) -> dict[str, Npu]:
