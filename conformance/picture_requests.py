@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from conformance.asking import chat, chat_body, tokens_of
-from fixtures.bank import Item, Picture, data_url
-from fixtures.bank.encodings import Encoded
+from fixtures.bank import Item
+from fixtures.bank.encodings import Encoded, png
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 
@@ -44,8 +46,8 @@ def turn(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def sheet(width: int, height: int) -> dict[str, Any]:
-    """A content part with a red picture of this size, in pixels."""
-    return picture(data_url(Picture(width, height, (210, 60, 60), ())))
+    """A content part with a red picture of this size, in pixels, and nothing drawn on it."""
+    return picture(png(Image.new("RGB", (width, height), (210, 60, 60))).url())
 
 
 def shown(item: Item, parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -53,8 +53,8 @@ EXTREMES = (
     (90, 1440),
     (700, 350),
 )
-# Larger than the largest by as much, and how much longer than wide.
-OVERSIZE = ((1.05, 1.0), (3.0, 0.4))
+# How many times as large as the largest that is not reduced, and how many times as wide as high.
+OVERSIZE = ((1.05, 1.0), (1.5, 0.4))
 
 
 def _question(*sizes: Size) -> list[dict[str, object]]:
