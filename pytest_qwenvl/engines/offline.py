@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeVar
 from pytest_qwenvl.engines.command import Launch, launch_environment, offline_options
 from pytest_qwenvl.engines.ending import describe_end
 from pytest_qwenvl.engines.interpreter import Interpreter
+from pytest_qwenvl.engines.log_following import LogFollower
 from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.preparation import WORK, prepare
-from pytest_qwenvl.engines.process import EngineProcess, LogFollower
+from pytest_qwenvl.engines.process import EngineProcess
 from pytest_qwenvl.engines.server import interesting_line
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, QwenVLError
 from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, ModelProfile

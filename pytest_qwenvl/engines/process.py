@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_qwenvl.engines.command import Launch
+from pytest_qwenvl.engines.log_following import LogFollower, read_from
 from pytest_qwenvl.engines.process_tree import KILL_TIMEOUT, TOKEN, alive, kill_all
 from pytest_qwenvl.errors import EngineError, EngineStartError, MeasurementError
 
@@ -196,7 +197,7 @@ class EngineProcess:
 
     def log_since(self, offset: int) -> str:
         """The log from ``offset`` (bytes) on."""
-        return _read_from(self.log_path, offset).decode(errors="replace")
+        return read_from(self.log_path, offset).decode(errors="replace")
 
     def log_tail(self, lines: int = 40) -> str:
         """The last ``lines`` of the log."""
@@ -299,39 +300,6 @@ def run_to_completion(
         follower.look(last=True)
     status = process.exit_status
     return -9 if status is None else status
-
-
-class LogFollower:
-    """Hands each new line of a growing log to a callback."""
-
-    def __init__(self, path: Path, on_line: Callable[[str], None] | None, offset: int = 0) -> None:
-        self._path = path
-        self._on_line = on_line
-        self._offset = offset
-        self._partial = b""
-
-    def look(self, *, last: bool = False) -> None:
-        """Hand over the lines that were completed since the last look; the rest too if ``last``."""
-        if self._on_line is None:
-            return
-        data = _read_from(self._path, self._offset)
-        self._offset += len(data)
-        *lines, self._partial = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
-        if last and self._partial:
-            lines.append(self._partial)
-            self._partial = b""
-        for line in lines:
-            if line.strip():
-                self._on_line(line.decode(errors="replace"))
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read()
-    except OSError:
-        return b""
 
 
 def _say_farewell(launch: Launch) -> str:

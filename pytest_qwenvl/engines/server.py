@@ -14,10 +14,11 @@ from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_nam
 from pytest_qwenvl.engines.ending import container_is_gone, describe_end
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
+from pytest_qwenvl.engines.log_following import LogFollower
 from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.ports import ReservedPort, reserve_port
 from pytest_qwenvl.engines.preparation import WORK, prepare
-from pytest_qwenvl.engines.process import EngineProcess, LogFollower
+from pytest_qwenvl.engines.process import EngineProcess
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError
 from pytest_qwenvl.profile import BackendName, Deployment, ModelProfile
 

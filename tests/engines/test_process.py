@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_qwenvl.engines.command import Launch
-from pytest_qwenvl.engines.process import EngineProcess, LogFollower, run_to_completion
+from pytest_qwenvl.engines.log_following import LogFollower
+from pytest_qwenvl.engines.process import EngineProcess, run_to_completion
 from pytest_qwenvl.errors import EngineStartError, MeasurementError
 from tests.engines.driver import start_family
 from tests.engines.support import is_alive
