@@ -129,6 +129,8 @@ SETUP_SECONDS = pytest.StashKey[float]()
 def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
     if call.excinfo is None:
         return ""
+    if isinstance(call.excinfo.value, UnsupportedError):
+        return str(call.excinfo.value)
     if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     problem = call.excinfo.value
@@ -185,4 +187,5 @@ _REPRODUCED = {
     "--container-option",
     "--endpoint",
     "--api-key-env",
+    "--served-model-name",
 }

@@ -17,7 +17,7 @@ _MARKERS = (
     "deployment_mode(mode): deployments of this mode, for a test that starts no engine itself",
     "npus(n): only deployments on n devices",
     "needs(what): launch, log, host or hardware: what an attached server (--endpoint) cannot give",
-    "last: runs after the other tests of its deployment, since it may end the engine",
+    "last(n=0): runs after the other tests of its deployment, since it may end the engine",
     "smoke: a few requirements, counted on the smallest deployments only: a verdict in two minutes",
     "environment: the host, its devices and versions",
     "offline: generation with an offline LLM",
@@ -258,10 +258,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Show outcomes that pytest has no word for as what they are."""
     outcome = getattr(report, "qwenvl", {}).get("outcome")
-    if outcome in {"INCONCLUSIVE", "INVALID", "WAIVED"}:
-        return outcome.lower(), outcome[0], outcome
-    if outcome == "UNSUPPORTED":
-        return "skipped", "u", outcome
+    if outcome in {"INCONCLUSIVE", "INVALID", "WAIVED", "UNSUPPORTED"}:
+        return outcome.lower(), "u" if outcome == "UNSUPPORTED" else outcome[0], outcome
     return None
 
 

@@ -20,7 +20,7 @@ from pytest_qwenvl.engines.exchanges import Exchange
 from pytest_qwenvl.report.evidence import REDACTED, SECRET_FIELDS, Redactor
 from pytest_qwenvl.report.results import ExchangeRecord
 
-MOST_SAVED = 3
+MOST_SAVED = 6
 """Exchanges of a failed test that are kept, the one in question first."""
 
 _KEY_VARIABLE = "VLLM_API_KEY"

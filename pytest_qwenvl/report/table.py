@@ -32,7 +32,6 @@ TROUBLE_WORST_FIRST = (
     "WAIVED",
     "SKIPPED",
     NOT_JUDGED,
-    "UNSUPPORTED",
 )
 """What a cell says beside its counts, worst first."""
 
@@ -45,9 +44,9 @@ LETTERS = {
     "WAIVED": "W",
     "SKIPPED": "s",
     NOT_JUDGED: "?",
-    "UNSUPPORTED": "u",
 }
 _NOTHING = "-"
+_BRIEF = "7: 7/7 passed"
 _MOST_HEADER_LINES = 4
 
 
@@ -58,13 +57,16 @@ class Cell(NamedTuple):
     claimed: int = 0
     trouble: str = ""
 
-    def text(self, letters: bool) -> str:
-        """``7/7``, ``5/7 FAIL``, or with ``letters`` ``5/7 F``; ``-`` for nothing claimed."""
+    def text(self, letters: bool, brief: bool = False) -> str:
+        """``7/7``, ``5/7 FAIL``, or with ``letters`` ``5/7 F``; ``-`` for nothing claimed.
+
+        With ``brief``, a number alone is one of requirements that all passed.
+        """
         if not self.claimed:
             return _NOTHING
         counts = f"{self.passed}/{self.claimed}"
         if not self.trouble:
-            return counts
+            return str(self.claimed) if brief else counts
         word = LETTERS[self.trouble] if letters else self.trouble.replace("_", " ")
         return f"{counts} {word}"
 
@@ -93,10 +95,13 @@ def rows_of(settled: Iterable[Judged], most: int = 0) -> list[Row]:
     """One row a model and deployment, in the order they appear.
 
     With more than ``most`` rows (0: no limit), the deployments of a model that all passed share
-    one row, so that a long list of good news does not push the bad off the screen.
+    one row, so that a long list of good news does not push the bad off the screen. What a server
+    does not support is listed below the table and is no part of it.
     """
     by_place: dict[tuple[str, str], dict[str, Cell]] = {}
     for judged in settled:
+        if judged.outcome == Outcome.UNSUPPORTED.value:
+            continue
         place = (judged.claim.model, judged.claim.deployment if judged.claim.model else "")
         cells = by_place.setdefault(place, {})
         passed = judged.outcome == Outcome.PASS.value
@@ -129,20 +134,25 @@ def table_lines(rows: Sequence[Row], width: int) -> tuple[list[str], bool]:
     """The table's lines, header first, and whether its cells needed letters for words.
 
     Headers stand over the beginning of their columns. Where the columns are narrower than the
-    headers, those go down several lines in turn, so that none is cut or abbreviated. A screen
-    too narrow even so gets shorter labels, never fewer columns.
+    headers, those go down several lines in turn, so that none is cut or abbreviated. Where that
+    is not enough, a cell in which all passed is one number, as the corner then says. A screen too
+    narrow even so gets shorter labels, never fewer columns.
     """
     if not rows:
         return [], False
     columns = columns_of(rows)
     label_width = max(len(row.label) for row in rows)
-    for letters in (False, True):
+    for letters, brief in ((False, False), (True, False), (True, True)):
+        cells = [
+            [row.cells.get(group, Cell()).text(letters, brief) for group in columns] for row in rows
+        ]
         for header_lines in range(1, _MOST_HEADER_LINES + 1):
-            widths = _widths(rows, columns, letters, header_lines)
+            widths = _widths(cells, columns, header_lines)
             if label_width + 2 + sum(widths) <= width:
-                return _lay_out(rows, columns, widths, label_width, letters, header_lines), letters
-    label_width = max(12, width - 2 - sum(widths))
-    return _lay_out(rows, columns, widths, label_width, True, _MOST_HEADER_LINES), True
+                lines = _lay_out(rows, cells, columns, widths, label_width, header_lines, brief)
+                return lines, letters
+    label_width = max(len(_BRIEF), width - 2 - sum(widths))
+    return _lay_out(rows, cells, columns, widths, label_width, header_lines, True), True
 
 
 def clip(text: str, width: int) -> str:
@@ -155,14 +165,9 @@ def _worst_trouble(troubles: Iterable[str]) -> str:
     return next((trouble for trouble in TROUBLE_WORST_FIRST if trouble in seen), "")
 
 
-def _widths(
-    rows: Sequence[Row], columns: Sequence[str], letters: bool, header_lines: int
-) -> list[int]:
+def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str], header_lines: int) -> list[int]:
     """Width of each column with the space after it."""
-    widths = [
-        max(len(row.cells.get(group, Cell()).text(letters)) for row in rows) + 1
-        for group in columns
-    ]
+    widths = [max(map(len, column)) + 1 for column in zip(*cells, strict=True)]
     for index, group in enumerate(columns):
         # A header may run on over the columns whose own headers are on other lines.
         room = widths[index : index + header_lines]
@@ -174,22 +179,25 @@ def _widths(
 
 def _lay_out(
     rows: Sequence[Row],
+    cells: Sequence[Sequence[str]],
     columns: Sequence[str],
     widths: Sequence[int],
     label_width: int,
-    letters: bool,
     header_lines: int,
+    brief: bool,
 ) -> list[str]:
     headers = [" " * (label_width + 2)] * min(header_lines, len(columns))
+    if brief:
+        headers[-1] = _BRIEF.ljust(label_width + 2)
     at = label_width + 2
     for index, (group, column_width) in enumerate(zip(columns, widths, strict=True)):
         line = index % len(headers)
         headers[line] = headers[line].ljust(at) + group
         at += column_width
     body = []
-    for row in rows:
+    for row, texts in zip(rows, cells, strict=True):
         line_text = clip(row.label, label_width).ljust(label_width) + "  "
-        for group, column_width in zip(columns, widths, strict=True):
-            line_text += row.cells.get(group, Cell()).text(letters).ljust(column_width)
+        for text, column_width in zip(texts, widths, strict=True):
+            line_text += text.ljust(column_width)
         body.append(line_text.rstrip())
     return [*headers, *body]

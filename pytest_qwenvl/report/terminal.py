@@ -117,8 +117,8 @@ def render_summary(
     lines = _verdict_lines(run, width)
     rows = rows_of(settled, most=_MOST_TABLE_ROWS)
     table, letters = table_lines(rows, width)
-    if table:
-        lines += ["", *table]
+    before_table = len(lines)
+    lines += table
     if letters and any(not row.clean for row in rows):
         used = {cell.trouble for row in rows for cell in row.cells.values()}
         words = [f"{LETTERS[t]} {t.replace('_', ' ')}" for t in TROUBLE_WORST_FIRST if t in used]
@@ -136,6 +136,9 @@ def render_summary(
     if report is not None:
         after.append(f"report: {report}")
     problems = problems_of(settled)
+    fewest = _FEWEST_PROBLEM_LINES if problems else 0
+    if table and _screen_lines([*lines, *after], width) + fewest < height:
+        lines.insert(before_table, "")
     if problems:
         room = height - _screen_lines([*lines, *after], width) - 1
         if room >= _FEWEST_PROBLEM_LINES:

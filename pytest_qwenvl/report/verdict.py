@@ -175,7 +175,8 @@ def judge(
     if (nothing or unfinished) and verdict is Verdict.CONFORMANT:
         verdict = Verdict.PARTIAL
     where = _where(backend, npus) if undecided is None else _attached(undecided)
-    return models, verdict, _sentence(models, verdict, scope, where, unfinished)
+    every = "every core requirement" + (" in its reach" if undecided else "")
+    return models, verdict, _sentence(models, verdict, scope, where, every, unfinished)
 
 
 def judge_run(record: RunRecord) -> RunRecord:
@@ -279,6 +280,7 @@ def _sentence(
     verdict: Verdict,
     scope: str,
     where: str,
+    every: str,
     unfinished: str,
 ) -> str:
     scoped = f"{verdict.value} within `{scope}`" if scope else verdict.value
@@ -286,7 +288,7 @@ def _sentence(
     if verdict is Verdict.CONFORMANT:
         passed = sum(model.counts.get("core.PASS", 0) for model in models)
         names = ", ".join(model.model for model in named)
-        return f"{scoped}: {names} passed every core requirement ({passed} results){where}."
+        return f"{scoped}: {names} passed {every} ({passed} results){where}."
     reason = next((model.reason for model in models if model.verdict is verdict), "")
     if not models:
         reason = "nothing was judged" + (f"; {unfinished}" if unfinished else "")

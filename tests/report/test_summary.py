@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qwenvl.report.results import NotRun, Outcome, Result, RunRecord
+from pytest_qwenvl.report.results import (
+    NotRun,
+    Outcome,
+    Result,
+    RunRecord,
+    Undecided,
+    Verdict,
+    WaiverRecord,
+)
 from pytest_qwenvl.report.table import GROUPS, rows_of, table_lines
 from pytest_qwenvl.report.terminal import failure_text, render_summary, write_summary
 from pytest_qwenvl.report.verdict import judge_run, settle
@@ -100,12 +108,17 @@ def test_row_counts_what_passed_under_the_right_header(width: int) -> None:
     at = next(line.index("multi_image") for line in lines if "multi_image" in line)
     assert row[at:].startswith("3/4 F" if letters else "3/4 FAIL")
     at = next(line.index("environment") for line in lines if "environment" in line)
-    assert row[at:].startswith("4/4 ")
+    brief = any(line.startswith("7: 7/7 passed") for line in lines)
+    assert brief == (width == 80)
+    assert row[at:].startswith("4 " if brief else "4/4 ")
 
 
-@pytest.mark.parametrize("outcome", [outcome.value for outcome in Outcome if outcome != "PASS"])
+IN_CELLS = [it.value for it in Outcome if it.value not in ("PASS", "UNSUPPORTED")]
+
+
+@pytest.mark.parametrize("outcome", IN_CELLS)
 def test_cell_names_its_worst_outcome(outcome: str) -> None:
-    results = [result(), result("QVL-SRV-002", outcome), result("QVL-SRV-003", "UNSUPPORTED")]
+    results = [result(), result("QVL-SRV-002", outcome), result("QVL-SRV-003", "SKIPPED")]
     lines, _ = table_lines(rows_of(settle(results, [])), 120)
     assert lines[-1].split("  ", 1)[1].strip() == f"1/3 {outcome}"
 
@@ -265,3 +278,64 @@ def test_failure_text_fits_whatever_there_is_of_each(fields: dict[str, object]) 
         assert "evidence:" in lines
     if one.log:
         assert f"  {one.log.splitlines()[-1]}" in lines
+
+
+def test_what_is_not_supported_is_listed_below_the_table() -> None:
+    entries = [requirement("QVL-SRV-001"), requirement("QVL-VID-001", level="extended")]
+    lacking = result("QVL-VID-001", "UNSUPPORTED", group="video", level="extended", reason="none")
+    record = judge_run(run(results=[result(), lacking], requirements=entries))
+    lines = render_summary(record, 80)
+    assert record.verdict is Verdict.CONFORMANT
+    assert "unsupported (extended): QVL-VID-001" in lines
+    assert not any("video" in line for line in lines)
+    assert not any(line.startswith("UNSUPPORTED") for line in lines)
+
+
+UNDECIDED = [
+    Undecided(requirement="QVL-SRV-002", model=MODEL, deployment=SERVE, reason="needs the log"),
+    Undecided(requirement="QVL-SRV-005", model=MODEL, deployment=SERVE, reason="needs the log"),
+    Undecided(requirement="", model=MODEL, deployment="serve-2npu", reason="held to one alone"),
+]
+
+
+def test_attached_run_says_what_it_left_undecided() -> None:
+    url = "http://127.0.0.1:8000"
+    record = judge_run(
+        run(results=[result()], endpoint=url, scope=f"--endpoint={url}", backend="", npus=0,
+            undecided=UNDECIDED)
+    )  # fmt: skip
+    assert record.verdict is Verdict.CONFORMANT
+    sentence = record.verdict_sentence
+    assert sentence.startswith(f"CONFORMANT within `--endpoint={url}`: ")
+    assert "passed every core requirement in its reach (1 results)" in sentence
+    assert sentence.endswith("not seen, and 2 requirements are left undecided.")
+    lines = render_summary(record, 100)
+    assert "undecided, needs the log: QVL-SRV-002, QVL-SRV-005" in lines
+    assert f"undecided, held to one alone: {MODEL}/serve-2npu" in lines
+
+
+def test_attached_run_of_many_requirements_fits_one_screen() -> None:
+    undecided = [
+        Undecided(requirement=f"QVL-UND-{n:03d}", model=MODEL, reason=f"needs what {n % 7} has")
+        for n in range(60)
+    ]
+    whole = full_run({("QVL-OPE-001", *PLACES[2]): "FAIL", ("QVL-LAT-002", *PLACES[2]): "ERROR"})
+    mine = [it for it in whole.results if (it.model, it.deployment) == PLACES[2]]
+    url = "http://a-host.of-the-vendor.example:8000"
+    record = judge_run(
+        whole.model_copy(
+            update={"results": mine, "endpoint": url, "scope": f"--endpoint={url}",
+                    "undecided": undecided, "not_run": []}
+        )
+    )  # fmt: skip
+    lines = render_summary(record, 80, report=REPORT)
+    assert screen_lines(lines, 80) <= 24
+    assert sum(line.startswith("undecided") for line in lines) == 5
+    assert lines[-2].startswith("undecided: ")
+
+
+def test_waiver_that_is_wrong_is_told() -> None:
+    entry = WaiverRecord(requirement="QVL-SRV-*", model="*", deployment="*", reason="4711",
+                         owner="we", expires="2027-01-01", used=0, problem="expired")  # fmt: skip
+    record = judge_run(run(results=[result()], waivers=[entry]))
+    assert "waiver problem: QVL-SRV-* (we): expired" in render_summary(record, 80)
