@@ -89,6 +89,9 @@ class Endpoint:
                 self.check_alive(patience=_DEATH_NOTICE)
             raise
         exchange.answered(response, stream=stream)
+        if not stream and sent.get("Connection") == "close":
+            # Not every server says that it ends the connection; the next request must not meet it.
+            session.close()
         return response
 
     def openai_client(self, timeout: float = 60.0) -> openai.OpenAI:
