@@ -205,17 +205,20 @@ def order(items: list[pytest.Item], plan: Plan, groups: dict[str, str]) -> None:
 
     Items without a deployment come first; they are the ones that need no engine. So do those of
     the environment: a host that lacks something is known before any engine starts. Tests marked
-    ``last`` close their deployment, whatever their group: they may end its engine.
+    ``last`` close their deployment, whatever their group: they may end its engine; one marked
+    ``last(1)`` comes after those marked ``last``, and so on.
     """
     position = {one.id: index for index, one in enumerate(plan.deployments)}
 
-    def key(item: pytest.Item) -> tuple[int, bool, int]:
+    def key(item: pytest.Item) -> tuple[int, int, int]:
         planned = planned_of(item)
         group = groups.get(requirement_of(item) or "", "")
         rank = GROUP_ORDER.index(group) if group in GROUP_ORDER else 0
         where = -1
         if planned is not None and group != "environment":
             where = position[planned.id]
-        return where, item.get_closest_marker("last") is not None, rank
+        marker = item.get_closest_marker("last")
+        closing = 0 if marker is None else 1 + (marker.args[0] if marker.args else 0)
+        return where, closing, rank
 
     items.sort(key=key)
