@@ -81,7 +81,17 @@ def test_the_records_are_the_real_packages(interpreter):
     records = {**record_vllm(interpreter.path), **record_wheel(wheel)}
     assert len(records) == 3
     for file, text in records.items():
-        assert file.read_text(encoding="utf-8") == text, file.name
+        recorded = file.read_text(encoding="utf-8")
+        if file.name.startswith("vllm-ascend"):
+            # Every Python and architecture has a wheel of its own, with the same source.
+            assert facts(recorded) == facts(text)
+        else:
+            assert recorded == text, file.name
+
+
+def facts(record: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(record)
+    return {name: content[name] for name in ("variables", "additional_config")}
 
 
 def test_every_shipped_command_parses(interpreter):
