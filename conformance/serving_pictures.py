@@ -17,6 +17,8 @@ import pytest
 
 from pytest_qwenvl.engines.endpoint import Endpoint
 
+_PATIENCE = 2.0  # seconds; less than any client waits for a picture
+
 
 @dataclass(frozen=True)
 class Page:
@@ -25,12 +27,15 @@ class Page:
     Attributes:
         media_type: the Content-Type it is served with.
         location: where a redirecting ``status`` points to.
+        after: the path of a page that is answered before this one; for a client that never asks
+            for it while it waits here, this one is answered two seconds later.
     """
 
     data: bytes = b""
     media_type: str = "image/png"
     status: int = 200
     location: str = ""
+    after: str = ""
 
 
 class PictureServer:
@@ -43,8 +48,9 @@ class PictureServer:
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self.pages = dict(pages)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._asked: list[str] = []
+        self._answered: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -52,7 +58,7 @@ class PictureServer:
     @property
     def asked(self) -> list[str]:
         """The targets asked for so far, as they stood in the request lines."""
-        with self._lock:
+        with self._changed:
             return list(self._asked)
 
     def url(self, path: str) -> str:
@@ -71,8 +77,19 @@ class PictureServer:
 
     def note(self, target: str) -> None:
         """Remember a request."""
-        with self._lock:
+        with self._changed:
             self._asked.append(target)
+
+    def answered(self, path: str) -> None:
+        """Remember that a page was answered, for those that wait for it."""
+        with self._changed:
+            self._answered.add(path)
+            self._changed.notify_all()
+
+    def wait_for(self, path: str) -> None:
+        """Wait until a page was answered, or long enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: path in self._answered, _PATIENCE)
 
 
 @contextmanager
@@ -108,6 +125,8 @@ def _handler(pictures: PictureServer) -> type[BaseHTTPRequestHandler]:
             pictures.note(self.path)
             path = unquote(urlsplit(self.path).path)
             page = pictures.pages.get(path, Page(b"nothing here", "text/plain", 404))
+            if page.after:
+                pictures.wait_for(page.after)
             self.send_response(page.status)
             self.send_header("Content-Type", page.media_type)
             self.send_header("Content-Length", str(len(page.data)))
@@ -116,6 +135,7 @@ def _handler(pictures: PictureServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(page.data)
+            pictures.answered(path)
 
         do_HEAD = do_GET  # noqa: N815
 

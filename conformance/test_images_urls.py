@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-from conformance.asking import chat, chat_body, text_of
+from conformance.asking import chat, chat_body, check_answers, questions, text_of
 from conformance.picture_requests import CHAT, check_refused, picture, shown, together
 from conformance.plain_twins import COLOURS, Part, check_like_plain, require_understood
 from conformance.serving_pictures import Page, serving
@@ -17,9 +17,11 @@ from fixtures.bank import Item, encodings
 from fixtures.bank.encodings import Encoded
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
+from pytest_qwenvl.planning import PlannedDeployment
 
 pytestmark = pytest.mark.images
 
+_IN_ORDER = 4  # items: each keeps a picture open until the one after it is answered
 _LINE = 76  # characters in a line of MIME's base64
 # A path and a query that any careless join, split or decoding would change.
 _PATH = "/a b/picture é.png"
@@ -198,3 +200,29 @@ def test_http_url_changes(server: Endpoint, evidence: Evidence) -> None:
         f"{second.id}: expected {twin!r}, the answer to what the URL serves now, seen {seen!r}"
     )
     require_understood(second.accepts(twin), 1)
+
+
+@pytest.mark.requirement("QVL-PIC-033")
+def test_slow_urls_keep_their_order(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
+    """Images whose URLs answer last to first are told apart in the order of the prompt."""
+    limit = deployment.deployment.images
+    if limit < 2:
+        pytest.skip(f"the deployment allows {limit} images in a prompt")
+    items = questions(deployment.profile, "which_image", images=min(limit, 4), seed=9)[:_IN_ORDER]
+    pages = {}
+    for item in items:
+        paths = [f"/{item.id}/{place}" for place in range(len(item.pictures))]
+        for path, following, its in zip(paths, [*paths[1:], ""], item.pictures, strict=True):
+            pages[path] = Page(its.png(), after=following)
+    with serving(server, pages) as pictures:
+
+        def ask(item: Item) -> str:
+            urls = [pictures.url(f"/{item.id}/{place}") for place in range(len(item.pictures))]
+            return text_of(chat(server, shown(item, [picture(url) for url in urls])))
+
+        answers = together(ask, items)
+        missing = sorted(set(pages) - set(pictures.asked))
+    assert not missing, f"expected the server to fetch {missing}, which it never asked for"
+    check_answers(deployment, "which_image", items, answers, evidence)

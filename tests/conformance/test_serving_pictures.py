@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import requests
 
@@ -39,6 +41,17 @@ def test_pages_may_change():
         assert get(pictures.url("/now")).content == b"one"
         pictures.pages["/now"] = Page(b"two")
         assert get(pictures.url("/now")).content == b"two"
+
+
+def test_a_page_waits_for_the_one_before_it():
+    pages = {"/first": Page(b"1"), "/second": Page(b"2", after="/first")}
+    with serving(HERE, pages) as pictures, ThreadPoolExecutor(1) as pool:
+        second = pool.submit(get, pictures.url("/second"))
+        while pictures.asked != ["/second"]:
+            assert not second.done()
+        assert not second.done()
+        assert get(pictures.url("/first")).content == b"1"
+        assert second.result(timeout=5).content == b"2"
 
 
 def test_nothing_is_left_behind():
