@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import served_answers
 from conformance.known_faults import KnownFault, load_known_faults
 from conformance.offline_answers import OfflineAnswers, ask, offline_partner
 from conformance.refusing import Refusing
@@ -46,6 +47,25 @@ def refuses(
     """Sends wrong requests and judges their refusals: ``refuses(cases)``."""
     its = [fault for fault in known_faults if fault.requirement == requirement_of(request.node)]
     return Refusing(server, evidence, its)
+
+
+@pytest.fixture(scope="session")
+def served_before(
+    server: Endpoint, deployment: PlannedDeployment, engine_session: EngineSession
+) -> Callable[[], list[str]]:
+    """What this deployment's first server answers, asked once and kept for the run to compare.
+
+    The first call is to come before anything ends that server.
+    """
+
+    def get() -> list[str]:
+        answers = served_answers.kept(engine_session, deployment)
+        if answers is None:
+            answers = served_answers.ask_served(server, deployment)
+            served_answers.keep(engine_session, deployment, answers)
+        return answers
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from conformance import served_answers
 from conformance.asking import chat, text_of
-from conformance.offline_answers import MAX_TOKENS, SAMPLING, parity_questions
+from conformance.offline_answers import parity_questions
+from conformance.served_answers import check_agreement
 from fixtures.bank import generate
+from pytest_qwenvl.capabilities import UnsupportedError
+from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
@@ -41,27 +45,42 @@ def test_greedy_repeats(server: Endpoint, evidence: Evidence) -> None:
 @pytest.mark.requirement("QVL-CON-001")
 def test_served_equals_offline(
     server: Endpoint,
+    served_before: Callable[[], list[str]],
     offline_answers: Callable[[], list[str]],
     deployment: PlannedDeployment,
     evidence: Evidence,
 ) -> None:
     """The served answers are those of the offline LLM."""
+    del server
     items = parity_questions(deployment.profile.family)
-    served = [
-        text_of(chat(server, item.openai_messages(), max_tokens=MAX_TOKENS, **SAMPLING))
-        for item in items
-    ]
+    served = served_before()
     offline = offline_answers()
-    assert len(offline) == len(items), f"{len(items)} questions, {len(offline)} offline answers"
-    different = []
-    for item, here, there in zip(items, served, offline, strict=True):
-        evidence.append("answers", {"item": item.id, "served": here, "offline": there})
-        if here != there:
-            different.append(f"  {item.id}: offline {there!r}, served {here!r}")
-    agreement = deployment.profile.understanding.agreement
-    equal = len(items) - len(different)
-    evidence.record(equal=equal, asked=len(items), agreement=agreement)
-    assert equal >= agreement * len(items), (
-        f"expected at least {agreement:.0%} of the answers to be equal, seen {equal} of "
-        f"{len(items)}\n" + "\n".join(different[:5])
-    )
+    check_agreement(deployment, items, ("offline", offline), ("served", served), evidence)
+
+
+@pytest.mark.needs("launch")
+@pytest.mark.last
+@pytest.mark.requirement("QVL-CON-004")
+def test_devices_agree(
+    engine_session: EngineSession,
+    served_before: Callable[[], list[str]],
+    deployment: PlannedDeployment,
+    evidence: Evidence,
+) -> None:
+    """The model's deployments on other numbers of devices gave the same answers."""
+    here = served_before()
+    others = {
+        other.id: answers
+        for other in engine_session.plan.deployments
+        if other.profile.name == deployment.profile.name
+        and other.deployment.mode == "serve"
+        and other.deployment.npus != deployment.deployment.npus
+        and (answers := served_answers.kept(engine_session, other)) is not None
+    }
+    if not others:
+        raise UnsupportedError(
+            "no deployment on another number of devices has been asked in this run so far"
+        )
+    items = parity_questions(deployment.profile.family)
+    for name, there in others.items():
+        check_agreement(deployment, items, (name, there), (deployment.id, here), evidence)
