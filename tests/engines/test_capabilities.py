@@ -78,7 +78,7 @@ def test_what_is_declared_is_not_asked():
 def test_each_is_asked_once_whoever_asks():
     with scripted({CHAT: (400, "no tools")}) as server:
         seen = Capabilities(Endpoint(server.url, "tiny"), {})
-        with pytest.raises(UnsupportedError, match="the server has no tools: .*no tools"):
+        with pytest.raises(UnsupportedError, match=r"the server has no tools: .*no tools"):
             seen.asked_by(core=False).require("tools")
         with pytest.raises(AssertionError, match="expected tools, a core capability"):
             seen.asked_by(core=True).require("tools")
