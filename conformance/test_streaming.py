@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.asking import chat, chat_body, choice_of, text_of, tokens_of
+from conformance.asking import chat, chat_body, text_of, tokens_of
 from conformance.exchanges import COUNTING, OPEN_QUESTIONS, asking
 from conformance.streams import USAGE, check_stream, stream, stream_all
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
-from pytest_qwenvl.protocol.findings import Deviation
+from pytest_qwenvl.protocol.findings import Deviation, about
 
 pytestmark = pytest.mark.streaming
 
@@ -35,23 +35,14 @@ def test_equals_plain_answer(
 ) -> None:
     """The pieces of a stream are the plain answer."""
     items = generate("describe", 1) + generate("which_image", 1) + generate("chat", 1)
-    bodies = [chat_body(server, item.openai_messages(), **USAGE) for item in items]
-    bodies.append(asking(server, COUNTING, max_tokens=SHORT, **USAGE))
+    bodies = [chat_body(server, item.openai_messages()) for item in items]
+    bodies.append(asking(server, COUNTING, max_tokens=SHORT))
     for body, reading in zip(bodies, stream_all(server, bodies, deviations, evidence), strict=True):
-        fields = {key: value for key, value in body.items() if key != "stream_options"}
-        plain = chat(server, fields.pop("messages"), **fields)
+        plain = chat(server, **{key: value for key, value in body.items() if key != "model"})
         evidence.append("plain", plain)
         assert reading.text == text_of(plain), (
             f"expected the plain answer {text_of(plain)!r}, seen {reading.text!r}"
         )
-        reason = choice_of(plain).get("finish_reason")
-        assert reading.finish_reasons == (reason,), (
-            f"expected finish_reason {reason!r}, seen {reading.finish_reasons}"
-        )
-        assert reading.usage is not None, "expected a usage chunk, seen none"
-        for count in ("prompt_tokens", "completion_tokens"):
-            expected, seen = tokens_of(plain, count), getattr(reading.usage, count)
-            assert seen == expected, f"{count}: expected {expected}, seen {seen}"
 
 
 @pytest.mark.requirement("QVL-STR-003")
@@ -126,9 +117,11 @@ def test_usage_chunk(
     for reading in (asked, *silent):
         check_stream(reading, "usage")
     assert asked.usage is not None, "expected a usage chunk, seen none"
-    assert asked.usage.completion_tokens == SHORT, (
-        f"usage.completion_tokens: expected {SHORT}, seen {asked.usage.completion_tokens}"
-    )
+    plain = chat(server, **{key: value for key, value in body.items() if key != "model"})
+    evidence.record(plain=plain)
+    for count in ("prompt_tokens", "completion_tokens"):
+        expected, seen = tokens_of(plain, count), getattr(asked.usage, count)
+        assert seen == expected, f"usage.{count}: expected the plain {expected}, seen {seen}"
     assert asked.bodies[-1]["choices"] == [], (
         f"expected the usage chunk last, seen {str(asked.bodies[-1])[:300]}"
     )
@@ -161,9 +154,8 @@ def test_no_error_inside(
     bodies.append(chat_body(server, picture.openai_messages()))
     for reading in stream_all(server, bodies, deviations, evidence):
         check_stream(reading, "error")
-        assert reading.finish_reason is not None, (
-            f"expected a stream that comes to its end, seen {reading.text!r} and nothing more"
-        )
+        broken_off = reading.finish_reason is None and about(reading.findings, "end", "transport")
+        assert not broken_off, f"expected the end of {reading.text!r}, seen {broken_off[0]}"
 
 
 @pytest.mark.requirement("QVL-STR-020")

@@ -45,6 +45,8 @@ def _tools() -> list[dict[str, Any]]:
             "function": {
                 "name": name,
                 "description": f"{name.replace('_', ' ').capitalize()}.",
+                # Only then does OpenAI promise arguments that fit the parameters.
+                "strict": True,
                 "parameters": parameters.model_json_schema(),
             },
         }
