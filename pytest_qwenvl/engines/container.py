@@ -92,7 +92,7 @@ def container_launch(
     Args:
         launch: the engine's own command; the interpreter, its first word, is the image's.
         image: name with a tag or digest, or an image's id.
-        name: of the container; nobody else's.
+        name: of the container; part of no other's, which it would be taken for at the end.
         generation: of the NPUs, as the inventory names it.
         devices: leased NPUs, as the numbers of ``/dev/davinciN``; none on the CPU backend.
         run_directory: where the run writes; the one folder of the host that a container may too.

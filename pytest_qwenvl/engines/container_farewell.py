@@ -1,7 +1,8 @@
 """Ends one container and makes sure that it is gone.
 
 A program, standard library only: ``python container_farewell.py RUNTIME NAME``. Its exit code is 0
-when no container of that name is left, whoever removed it; else it says why on standard error.
+when no container of that name is left, whoever removed it; else it says why on standard error. No
+other container's name may contain NAME.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main(runtime: str, name: str) -> int:
         # Killed first: podman's rm asks a container to end and grants it ten seconds.
         ask(runtime, "kill", name)
         _, _, complaint = ask(runtime, "rm", "--force", name)
-        status, left, why = ask(runtime, "ps", "--all", "--quiet", "--filter", f"name=^{name}$")
+        # Not anchored: docker's names begin with a slash for some versions of its filter.
+        status, left, why = ask(runtime, "ps", "--all", "--quiet", "--filter", f"name={name}")
         if status == 0 and not left:
             return 0
         if status != 0 or time.monotonic() >= deadline:

@@ -113,7 +113,7 @@ class ContainerLauncher:
                 launch,
                 runtime=self._config.container_runtime,
                 image=self.image.id,
-                name=f"qwenvl-{self._run_id}-{os.getpid()}-{number}",
+                name=f"qwenvl-{self._run_id}-{os.getpid()}-{number}-{kind}",
                 backend=self._inventory.backend,
                 generation=self._inventory.hardware,
                 devices=_numbers(physical),

@@ -87,7 +87,7 @@ def main(command: str, *rest: str) -> int:
     if command == "run":
         return run(list(rest))
     if command == "ps":
-        print(*(path.stem for path in FOLDER.glob("*.pid") if f"name=^{path.stem}$" in rest))
+        print(*(path.stem for path in FOLDER.glob("*.pid") if f"name={path.stem}" in rest))
         return 0
     name = rest[-1]
     place = FOLDER / f"{name}.pid"

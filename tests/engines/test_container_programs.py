@@ -133,7 +133,7 @@ def test_farewell_to_one_that_is_there(tmp_path):
     assert (tmp_path / "calls").read_text().splitlines() == [
         "kill box",
         "rm --force box",
-        "ps --all --quiet --filter name=^box$",
+        "ps --all --quiet --filter name=box",
     ]
 
 
