@@ -144,7 +144,7 @@ def begin_recording(config: pytest.Config) -> Recording:
         if plan.endpoint is None:
             versions = engine_session_of(config).versions()
         else:
-            attach_run(config)
+            versions = attach_run(config)
         recorder = RunRecorder(
             RunRecord(
                 suite_version=__version__,

@@ -105,15 +105,16 @@ def _inventory(asked: Config) -> Inventory:
         return Inventory("cpu", (), (), None, "cpu", "an attached server needs no devices here")
 
 
-def attach_run(config: pytest.Config) -> None:
+def attach_run(config: pytest.Config) -> dict[str, str]:
     """Look at the server behind ``--endpoint`` once, before anything is collected.
 
     What it is found to call the model is remembered, and sent to workers with the options.
+    Returns what it says of its version, for the report.
 
     Raises:
         UsageProblem: it cannot be reached, refuses the key or does not serve the model.
     """
-    from pytest_qwenvl.engines.attached import attach_server
+    from pytest_qwenvl.engines.attached import attach_server, served_version
 
     asked, plan = config_of(config), plan_of(config)
     assert asked.endpoint is not None
@@ -124,8 +125,10 @@ def attach_run(config: pytest.Config) -> None:
         api_key=asked.endpoint_key,
         api_key_env=asked.api_key_env,
     )
+    version = served_version(server)
     server.stop()
     config.stash[_CONFIG] = asked.model_copy(update={"served_model_name": server.model})
+    return {"attached server": version} if version else {}
 
 
 def why_no_bench(config: pytest.Config) -> str:

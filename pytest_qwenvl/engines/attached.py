@@ -78,6 +78,17 @@ def attach_server(
     return server
 
 
+def served_version(server: AttachedServer, timeout: float = 30.0) -> str:
+    """What ``/version`` says; empty where there is no such endpoint, or it says something else."""
+    import requests
+
+    try:
+        version = server.request("GET", "/version", timeout=timeout).json()["version"]
+    except (requests.RequestException, ValueError, LookupError, TypeError):
+        return ""
+    return version if isinstance(version, str) else ""
+
+
 def _attach(server: AttachedServer, expected: str, timeout: float) -> None:
     health = server.request("GET", "/health", timeout=timeout)
     _check_admitted(server, health)

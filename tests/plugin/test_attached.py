@@ -57,14 +57,23 @@ def test_a_selection_lists_only_what_it_covers(suite, server):
 def test_the_server_is_looked_at_once(suite, server):
     done = attach(suite, server, "-m", "serve", "-n1")
     assert done.code == 0, done.all
-    assert server.lines == ["GET /health", "GET /v1/models", CHAT, CHAT]
+    assert server.lines == ["GET /health", "GET /v1/models", "GET /version", CHAT, CHAT]
+    assert "attached server" not in suite.read_report()["versions"]
+
+
+@pytest.mark.parametrize("said", ["oops", [], {"version": 1}, {"version": "0.32.0"}])
+def test_the_version_is_what_the_server_says(suite, server, said):
+    server.script["GET /version"] = (200, said)
+    assert attach(suite, server, "-m", "serve").code == 0
+    version = "0.32.0" if said == {"version": "0.32.0"} else None
+    assert suite.read_report()["versions"].get("attached server") == version
 
 
 def test_another_name_is_used_throughout(suite, server):
     server.script["GET /v1/models"] = models("Qwen/Qwen3-VL")
     done = attach(suite, server, "-m", "serve")
     assert done.code == 0, done.all
-    assert {json.loads(it.body)["model"] for it in server.seen[2:]} == {"Qwen/Qwen3-VL"}
+    assert {json.loads(it.body)["model"] for it in server.seen[3:]} == {"Qwen/Qwen3-VL"}
     assert [it["model"] for it in suite.read_report()["results"]] == ["alpha"]
 
 
