@@ -75,7 +75,7 @@ def _is_in(part: str, reason: str) -> bool:
 def _answer_text(text: str) -> str:
     try:
         return str(json.loads(text)["choices"][0]["message"]["content"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, RecursionError, LookupError, TypeError):
         return ""
 
 
@@ -85,7 +85,14 @@ def _question(body: bytes | None) -> str:
         if isinstance(content, str):
             return content
         return next(str(it["text"]) for it in reversed(content) if it.get("type") == "text")
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+    except (
+        ValueError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        StopIteration,
+    ):
         return ""
 
 
