@@ -150,8 +150,8 @@ class DevicePool:
             UsageProblem: more devices than there are, or more than the run's allowance; the
                 folder of locks cannot be used; npu-smi does not answer.
             DevicesLostError: too few devices are left since this run quarantined some.
-            LeaseError: too few devices are fit for use, and that did not change within the
-                pool's patience.
+            LeaseError: too few devices are fit for use, and that cannot change or did not within
+                the pool's patience.
         """
         names = self._stock.names
         needed = devices_held(count, exclusive, self._stock.npus, len(names))

@@ -33,7 +33,8 @@ BUSY_LOOK_SECONDS = 60.0
 
 PATIENCE_SECONDS = 600.0
 """How long to wait for devices that are free of leases to become fit for use. Another program's
-short job ends in that time; a sick chip or another program's server does not."""
+short job ends in that time, and another program's server does not. What waiting cannot change,
+such as bad health, is not waited for."""
 
 _QUARANTINE_SECONDS = 1.0
 
@@ -251,11 +252,15 @@ class _Taking:
         now = time.monotonic()
         if self._hopeless_since is None:
             self._hopeless_since = now
-        if now - self._hopeless_since >= self._patience:
+        # A sick chip does not get well, and an idle one no larger, by waiting.
+        lasting = {name: it for name, it in self._unfit.items() if not it.in_use}
+        at_once = self._choice(names, lasting) is None
+        if at_once or now - self._hopeless_since >= self._patience:
+            when = "are fit" if at_once else f"were fit for {self._patience:g} s"
             raise LeaseError(
                 f"{self._request.holder} needs {self._request.count} of "
-                f"{len(self._stock.names)} devices, and for {self._patience:g} s too few were fit "
-                f"for use: {self._reasons()}; end what uses them, or show this run others with "
+                f"{len(self._stock.names)} devices, and too few {when}: "
+                f"{self._reasons()}; end what uses them, or show this run others with "
                 "ASCEND_RT_VISIBLE_DEVICES"
             )
         return True

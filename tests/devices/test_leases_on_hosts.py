@@ -123,7 +123,7 @@ def test_nothing_fit_is_an_error_that_names_each(played, quick):
     with duo.host.held(1, 2, 3), pytest.raises(LeaseError) as caught, pool.lease(1, "me"):
         pass
     said = str(caught.value)
-    assert said.startswith("me needs 1 of 4 devices, and for 0.2 s too few were fit for use: npu0")
+    assert said.startswith("me needs 1 of 4 devices, and too few were fit for 0.2 s: npu0")
     for number in range(1, 4):
         assert f"npu{number} is used by pid" in said
     assert not any(is_locked(path) for path in duo.locks.iterdir() if path.is_file())
@@ -146,7 +146,6 @@ def test_one_that_becomes_fit_is_taken(played, quick):
 def test_those_behind_do_not_wait_for_what_may_never_come(played, quick):
     duo = played("310p-4")
     pool = duo.pool("0,1,2,3")
-    duo.host.inject(health={"3": "Alarm"})
     stuck: list[str] = []
     failed: list[BaseException] = []
 
@@ -157,14 +156,33 @@ def test_those_behind_do_not_wait_for_what_may_never_come(played, quick):
         except LeaseError as problem:
             failed.append(problem)
 
-    thread = threading.Thread(target=ask_for_all)
-    thread.start()
-    wait_until(lambda: any("waits for 4" in text for text in stuck), "the large request's waiting")
-    with pool.lease(3, "three") as lease:
-        assert lease.physical == ("npu0", "npu1", "npu2")
-        assert not failed
-    thread.join()
-    assert "npu3 has health Alarm" in str(failed[0])
+    with duo.host.held(3):
+        thread = threading.Thread(target=ask_for_all)
+        thread.start()
+        wait_until(lambda: any("waits for 4" in text for text in stuck), "the request for all")
+        with pool.lease(3, "three") as lease:
+            assert lease.physical == ("npu0", "npu1", "npu2")
+            assert not failed
+        thread.join()
+    assert "npu3 is used by pid" in str(failed[0])
+
+
+@pytest.mark.parametrize(
+    ("health", "utilization", "said"),
+    [
+        ({"0": "Alarm", "1": "Critical"}, None, "npu0 has health Alarm; npu1 has health Critical"),
+        ({}, 0.99, "npu3 has 42352 of 43757 MiB free"),
+    ],
+)
+def test_what_waiting_cannot_change_is_an_error_at_once(played, health, utilization, said):
+    duo = played("310p-4")
+    duo.host.inject(health=health)
+    with (
+        pytest.raises(LeaseError, match="needs 3 of 4 devices, and too few are fit: ") as caught,
+        duo.pool().lease(3, "me", memory_utilization=utilization),
+    ):
+        pass
+    assert said in str(caught.value)
 
 
 def test_memory_that_comes_back_late_is_waited_for(played, quick):
