@@ -31,6 +31,9 @@ SAMPLED = 48  # tokens of an answer at that temperature
 SEEDS = 4
 # Tokens that are a printable ASCII character in Qwen's vocabulary and in the references'.
 SINGLE_CHARACTERS = (40, 50, 60)
+# Without a penalty the shares are the same, but for a token that rounding tips in one of the eight
+# texts; with it, those of the reference checkpoints are 0.2 apart.
+MORE_VARIOUS = 0.03
 ONE = (16, 24)  # the digit 1 in Qwen's vocabulary, and in the references'
 
 
@@ -158,7 +161,7 @@ def test_penalties(server: Endpoint, evidence: Evidence, penalty: str) -> None:
     half = len(OPEN_QUESTIONS)
     various, monotonous = (_variety(part) for part in (texts[:half], texts[half:]))
     evidence.record(penalty=penalty, variety_at_plus_2=various, variety_at_minus_2=monotonous)
-    assert various > monotonous, (
+    assert various > monotonous + MORE_VARIOUS, (
         f"{penalty}: expected more various answers at 2 than at -2, seen {various:.3f} and "
         f"{monotonous:.3f} (different pairs of characters, as a share of all)"
     )

@@ -33,9 +33,6 @@ def test_streamed_choices(
     check_stream(reading, "choices")
     order = [choice["index"] for chunk in reading.bodies for choice in chunk["choices"]]
     assert set(order) == {0, 1, 2}, f"expected the indices 0 to 2, seen {sorted(set(order))}"
-    assert None not in reading.finish_reasons, (
-        f"expected three choices that end, seen {reading.finish_reasons}"
-    )
     assert all(reading.texts), f"expected three texts, seen {reading.texts}"
 
 
