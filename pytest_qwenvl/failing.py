@@ -11,6 +11,7 @@ import pytest
 from pytest_qwenvl.collection import planned_of
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.engines.exchanges import Exchange
+from pytest_qwenvl.outcomes import engine_of
 from pytest_qwenvl.report.exchange import in_question, save_exchanges
 from pytest_qwenvl.report.results import Outcome, Result
 
@@ -30,16 +31,17 @@ def note_start(item: pytest.Item) -> None:
 def with_exchanges(item: pytest.Item, result: Result, root: Path, secrets: list[str]) -> Result:
     """``result`` with the requests it is about, saved below ``root``, the report's directory.
 
-    They are those that the test sent; where its reason quotes none of them, those of tests before
-    it that are quoted count too.
+    They are those that the test sent; where its reason quotes none of them, those that tests
+    before it sent to the same server and that are quoted count too.
     """
     if result.outcome not in _TOLD:
         return result
     before = item.stash.get(_BEFORE, 0)
     kept = Endpoint.journal.since(0)
+    server = engine_of(item)
     chosen = in_question(
         [it for it in kept if it.number > before],
-        [it for it in kept if it.number <= before],
+        [it for it in kept if it.number <= before and it.endpoint is server],
         result.reason,
     )
     if not chosen:

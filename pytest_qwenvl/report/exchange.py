@@ -26,6 +26,8 @@ MOST_SAVED = 6
 _KEY_VARIABLE = "VLLM_API_KEY"
 _LONGEST_SHOWN = 4000  # characters of an answer in report.json; all that was read is in its file
 _LONGEST_INLINE = 300  # bytes of a body that stands in the command itself
+# An answer's text together with its question, or a body's beginning: nothing that is merely alike.
+_SURELY_QUOTED = 2
 _FEWEST_TELLING = 3  # characters: a shorter answer is found in any text
 # curl has its own, or works them out; what openai's client says of itself changes nothing.
 _LEFT_TO_CURL = frozenset(
@@ -52,16 +54,17 @@ def in_question(
     told = " ".join(reason.split())
     ranked = [(_quoted(it, told), it.number, it) for it in exchanges]
     if not any(score for score, _, _ in ranked):
-        ranked += [row for it in earlier if (row := (_quoted(it, told), it.number, it))[0]]
+        quoted = [(_quoted(it, told), it.number, it) for it in earlier]
+        ranked += [row for row in quoted if row[0] >= _SURELY_QUOTED]
     ranked.sort(key=lambda row: row[:2], reverse=True)
     return [exchange for _, _, exchange in ranked[:MOST_SAVED]]
 
 
 def _quoted(exchange: Exchange, reason: str) -> int:
     if exchange.error:
-        return 8 if exchange.error.partition(": ")[2][:80] in reason else 4
+        return 1 + 4 * _is_in(exchange.error.partition(": ")[2][:80], reason)
     text = exchange.answer.decode("utf-8", "replace")
-    score = 4 * _is_in(" ".join(text.split())[:80], reason)
+    score = 4 * _is_in(text[:80], reason)
     score += _is_in(_answer_text(text), reason)
     score += _is_in(_question(exchange.body), reason)
     return score

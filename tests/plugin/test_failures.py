@@ -120,3 +120,20 @@ def test_what_an_earlier_run_saved_is_gone(failed, suite, server):
     mine.write_text("mine")
     assert attach(suite, server, "-k", "answers or client").code == 0
     assert [path.name for path in mine.parent.iterdir()] == ["notes.txt"]
+
+
+def test_of_a_server_of_our_own_the_log_of_that_moment_is_kept(tmp_path):
+    suite = Suite(tmp_path / "checkout")
+    suite.profile("alpha", "dies-on-describe")
+    done = suite.run("-k", "answers", f"--conformance-report={suite.report}")
+    assert done.code == 1, done.all
+    (failed,) = (it for it in suite.read_report()["results"] if it["outcome"] == "FAIL")
+    exchange = failed["exchanges"][0]
+    assert exchange["status"] is None
+    assert exchange["response"].startswith("no answer: ConnectionError")
+    assert "Describe it." in exchange["curl"]
+    assert "stand-in engine: dying" in failed["log"]
+    assert "Starting to load model" not in failed["log"], "that was long before"
+    folder = "evidence/QVL-SRV-002/alpha/serve-1npu/Describe-it"
+    assert (suite.report / folder / "curl.sh").is_file()
+    assert "request: curl -sS http://127.0.0.1:" in done.out

@@ -68,13 +68,17 @@ def test_without_a_quotation_it_is_the_last(journal):
 def test_a_failed_connection_is_told_first(journal):
     sent = [asked(journal, "A", "fine"), asked(journal, "B", "fine"), asked(journal, "C", "fine")]
     sent[1].failed(ConnectionError("reset by peer"))
+    assert in_question(sent, [], "expected 4, seen 5")[0] is sent[1]
     assert in_question(sent, [], "ConnectionError: reset by peer")[0] is sent[1]
 
 
 def test_earlier_requests_count_only_when_quoted(journal):
     earlier = [asked(journal, "Which number is shown?", "forty-one")]
     assert in_question([], earlier, "nothing of it") == []
-    assert in_question([], earlier, "expected '42', seen 'forty-one'") == earlier
+    assert in_question([], earlier, "expected '42', seen 'forty-one'") == [], "merely alike"
+    assert in_question([], earlier, "Which number is shown? seen 'forty-one'") == earlier
+    earlier[0].failed(ConnectionError("refused"))
+    assert in_question([], earlier, "an offline LLM's failure") == []
     own = [asked(journal, "Hello?", "Hello.")]
     assert in_question(own, earlier, "seen 'Hello.', not 'forty-one'") == own
 
