@@ -13,6 +13,10 @@ Manner = Literal["silent", "endless", "cut off", "no HTTP"]
 _ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"
 _CUT_OFF = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\nhalf"
 _PIECE = b"\0" * 1_000_000
+# More than vLLM's VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB (256) takes; an older one, which has no such limit
+# but a time, must not be filled until it dies: what follows trickles (bytes, and seconds a byte).
+_FAST = 300_000_000
+_TRICKLE = 0.2
 
 
 class HardHost:
@@ -83,9 +87,13 @@ class HardHost:
                 its.shutdown(socket.SHUT_RDWR)
             else:
                 its.sendall(_ENDLESS)
-                while not self._ending.is_set():
+                sent = 0
+                while sent < _FAST and not self._ending.is_set():
                     its.sendall(_PIECE)
+                    sent += len(_PIECE)
                     self.sent += len(_PIECE)
+                while not self._ending.wait(_TRICKLE):
+                    its.sendall(b"\0")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.robustness
 FETCHING = 60.0
 HANGING = 12
 # With that many fetches hanging, a request takes as long as otherwise; this is a stall (seconds).
-STALL = 10.0
+STALL = 30.0
 
 
 @pytest.mark.requirement("QVL-ROB-012")
