@@ -13,8 +13,8 @@ Manner = Literal["silent", "endless", "cut off", "no HTTP"]
 _ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"
 _CUT_OFF = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\nhalf"
 _PIECE = b"\0" * 1_000_000
-# More than vLLM's VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB (256) takes; an older one, which has no such limit
-# but a time, must not be filled until it dies: what follows trickles (bytes, and seconds a byte).
+# More than VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB (256) takes. An older vLLM, which has no such limit
+# but one of time, must not be filled until it dies: what follows trickles (bytes; seconds a byte).
 _FAST = 300_000_000
 _TRICKLE = 0.2
 
