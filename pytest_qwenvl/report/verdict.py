@@ -174,7 +174,10 @@ def judge(
     nothing = not any(model.model != HOST for model in models)
     if (nothing or unfinished) and verdict is Verdict.CONFORMANT:
         verdict = Verdict.PARTIAL
-    where = _where(backend, npus) if undecided is None else _attached(undecided)
+    where = _where(backend, npus)
+    if undecided is not None:
+        where = _attached(undecided)
+        models = [_named_attached(model) for model in models]
     every = "every core requirement" + (" in its reach" if undecided else "")
     return models, verdict, _sentence(models, verdict, scope, where, every, unfinished)
 
@@ -265,6 +268,13 @@ def _where(backend: str, npus: int) -> str:
         devices = f"{npus} virtual device{'' if npus == 1 else 's'}"
         return f", on the CPU backend with {devices}: no NPU was involved"
     return f", on {npus} {backend.upper()}{'' if npus == 1 else 's'}" if backend else ""
+
+
+def _named_attached(model: ModelVerdict) -> ModelVerdict:
+    # Read alone, one model's verdict must not pass for that of a run with its own engines either.
+    if model.verdict is not Verdict.CONFORMANT:
+        return model
+    return model.model_copy(update={"reason": f"{model.reason}, on an attached server"})
 
 
 def _attached(undecided: int) -> str:

@@ -309,6 +309,7 @@ def test_attached_run_says_what_it_left_undecided() -> None:
     assert sentence.startswith(f"CONFORMANT within `--endpoint={url}`: ")
     assert "passed every core requirement in its reach (1 results)" in sentence
     assert sentence.endswith("not seen, and 2 requirements are left undecided.")
+    assert record.model_verdicts[0].reason.endswith("passed, on an attached server")
     lines = render_summary(record, 100)
     assert "undecided, needs the log: QVL-SRV-002, QVL-SRV-005" in lines
     assert f"undecided, held to one alone: {MODEL}/serve-2npu" in lines
