@@ -31,7 +31,6 @@ WRONG_FIELDS: tuple[dict[str, Any], ...] = (
     {"response_format": {"type": "poem"}},
     {"messages": "hello"},
     {"messages": None},
-    {"messages": []},
     {"messages": [{"content": "hello"}]},
 )
 
