@@ -16,6 +16,7 @@ from pytest_qwenvl.devices.inventory import Inventory, take_inventory
 from pytest_qwenvl.devices.lease import DevicePool
 
 _HOST = "a3-16x910c"
+_MEMORY = Path("/dev/shm")
 _REPEATS = 11
 _LEASES = 200
 _CROWD = {"processes": 64, "leases": 2000, "largest": 8, "longest_hold": 0.02}
@@ -23,7 +24,8 @@ _CROWD = {"processes": 64, "leases": 2000, "largest": 8, "longest_hold": 0.02}
 
 def measure() -> list[Figure]:
     """The inventory in seconds, a lease in ms, and 2,000 leases among 64 processes."""
-    with tempfile.TemporaryDirectory() as folder:
+    # In memory: a disk that others write to would be measured with every ticket.
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         inventory, reading = _inventory(Path(folder))
         return [reading, _free_lease(inventory, Path(folder)), *_crowd(inventory, Path(folder))]
 

@@ -77,7 +77,7 @@ class Ticket:
         descriptor = os.open(hidden, flags, 0o666)
         try:
             os.fchmod(descriptor, 0o666)
-            os.write(descriptor, self._record.model_dump_json(exclude_defaults=True).encode())
+            os.write(descriptor, self._record.written)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Visible only when it is locked and whole.
             os.rename(hidden, path)

@@ -61,6 +61,11 @@ class LeaseRecord(BaseModel):
     count: int = Field(default=0, ge=0)
     quarantined: str = ""
 
+    @property
+    def written(self) -> bytes:
+        """The record as it stands in a file."""
+        return self.model_dump_json(exclude_defaults=True).encode()
+
     @classmethod
     def mine(
         cls, holder: str, run_id: str, devices: tuple[str, ...] = (), count: int = 0
@@ -85,9 +90,8 @@ class Lock:
         self._path = path
         self._written = False
 
-    def write(self, record: LeaseRecord) -> None:
-        """Say who holds it."""
-        data = record.model_dump_json(exclude_defaults=True).encode()
+    def write(self, data: bytes) -> None:
+        """Say who holds it: ``LeaseRecord.written``."""
         with explained(self._path):
             # The new text first: a reader in between sees text that is no JSON, not an empty
             # file, which would mean that nobody holds it.

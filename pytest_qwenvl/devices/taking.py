@@ -78,7 +78,7 @@ class Taken:
     def keep_locked(self, name: str, reason: str) -> Lock:
         """The lock of a device that nobody may have, with the reason in its record."""
         lock = self.locks.pop(name)
-        lock.write(self.record.model_copy(update={"quarantined": reason}))
+        lock.write(self.record.model_copy(update={"quarantined": reason}).written)
         return lock
 
 
@@ -155,8 +155,9 @@ class _Taking:
                     got = self._handed_over(choice, free)
                     # Whoever is next need not wait until ours is written down.
                     ticket.leave()
+                    written = got.record.written
                     for lock in got.locks.values():
-                        lock.write(got.record)
+                        lock.write(written)
                     attempt.pop_all()
                     return got
             # What a look found is shown at once; that others hold devices, with it.
