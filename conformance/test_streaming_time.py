@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -30,6 +31,7 @@ BURSTS = 4
 APART = 0.001  # seconds between two bursts
 RUNNING = "vllm:num_requests_running"
 FINISHED = "vllm:request_success_total"
+SEEN_WITHIN = 3.0  # seconds in which a gauge follows, and others may be done with the server
 FREED_WITHIN = 10.0  # seconds
 
 
@@ -69,26 +71,27 @@ def test_incremental(
 def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence: Evidence) -> None:
     """The request of a client that leaves stops running, and the next one is answered."""
     capabilities.require("metrics")
-    before = _running(server)
+    before = _running_when(server, lambda running: running <= 0, SEEN_WITHIN)
     body = asking(server, COUNTING, ignore_eos=True, stream=True)
     del body["max_tokens"]  # The whole context: far more than is written in FREED_WITHIN.
     with server.request("POST", CHAT, json=body, stream=True) as response:
         assert response.status_code == 200, (
             f"expected 200, seen {response.status_code}: {response.text[:300]}"
         )
-        for _ in zip(range(3), response.iter_content(chunk_size=None), strict=False):
-            pass
-        during = _running(server)
+        # Held until the client leaves: an iterator that is dropped closes the connection.
+        pieces = response.iter_content(chunk_size=None)
+        first = [next(pieces, b"") for _ in range(3)]
+        during = _running_when(server, lambda running: running > before, SEEN_WITHIN)
     left, finished = time.monotonic(), sum(_values(server, FINISHED))
-    while (after := _running(server)) > before and time.monotonic() - left < FREED_WITHIN:
-        time.sleep(0.05)
+    after = _running_when(server, lambda running: running <= before, FREED_WITHIN)
     took = time.monotonic() - left
     evidence.record(before=before, during=during, after=after, seconds=round(took, 3))
+    assert all(first), f"expected a stream that goes on, seen {first}"
     assert during > before, (
         f"{RUNNING}: expected more than {before:g} while a stream is open, seen {during:g}"
     )
     others = sum(_values(server, FINISHED)) - finished
-    if after > before and others > 1:
+    if before > 0 and others > 1:
         raise InconclusiveError(
             f"{others:g} requests of others ended meanwhile: {RUNNING} says nothing of ours"
         )
@@ -97,6 +100,14 @@ def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence
         f"seen {after:g}"
     )
     text_of(chat(server, [{"role": "user", "content": COUNTING}], max_tokens=4))
+
+
+def _running_when(server: Endpoint, wanted: Callable[[float], bool], seconds: float) -> float:
+    """How many requests run, as soon as it is as wanted; at last after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not wanted(running := _running(server)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return running
 
 
 def _running(server: Endpoint) -> float:
