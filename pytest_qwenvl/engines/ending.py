@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-from pathlib import Path
 
-from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.process import EngineProcess
 
 # docker's and podman's own exit codes: they failed, could not run the command, did not find it.
 _CLIENT_CODES = (125, 126, 127)
-_ASK_TIMEOUT = 30.0  # seconds for docker or podman to say how a container is
 _REFUSED_DEVICE = ("/dev/", "device")
 
 
@@ -43,26 +39,3 @@ def describe_end(process: EngineProcess) -> str:
             "docs/containers.md exist and that this user may give them to a container"
         )
     return f"{described} of {runtime}, which said: {words}"
-
-
-def container_is_gone(launch: Launch) -> bool:
-    """Whether the container of this launch ended, whatever its client still waits for.
-
-    Podman's client waits for ever for a container whose monitor was killed, and its record of the
-    container says that it runs. So the process is looked for as well.
-    """
-    *_, runtime, name = launch.farewell
-    try:
-        done = subprocess.run(
-            [runtime, "inspect", "--format", "{{.State.Running}} {{.State.Pid}}", name],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ASK_TIMEOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False  # nobody knows
-    running, _, pid = done.stdout.strip().partition(" ")
-    return running != "true" or not Path("/proc", pid).exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pytest_qwenvl.engines.command import Launch, launch_environment, offline_options
+from pytest_qwenvl.engines.container_state import LOOK_INTERVAL, container_is_gone
 from pytest_qwenvl.engines.ending import describe_end
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.log_following import LogFollower
@@ -167,8 +168,10 @@ class OfflineLLM(Logged):
     def _death(self) -> EngineDiedError:
         status = self.process.wait_exit(_DEATH_NOTICE)
         if status is None:
+            gone = container_is_gone(self.launch)
             self._end(grace=2.0)
-            return self._error(EngineDiedError, "closed its socket and was ended")
+            what = "is gone: its container ended" if gone else "closed its socket and was ended"
+            return self._error(EngineDiedError, what)
         return self._error(EngineDiedError, f"is gone: it ended with {describe_end(self.process)}")
 
     def _error(self, kind: type[_E], what: str) -> _E:
@@ -189,8 +192,13 @@ class OfflineLLM(Logged):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError
-            self._channel.settimeout(remaining)
-            chunk = self._channel.recv(1 << 16)
+            self._channel.settimeout(min(remaining, LOOK_INTERVAL))
+            try:
+                chunk = self._channel.recv(1 << 16)
+            except TimeoutError:
+                if remaining > LOOK_INTERVAL and container_is_gone(self.launch):
+                    return None
+                continue
             if not chunk:
                 return None
             self._buffer += chunk

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_qwenvl.engines.command import Launch
+from pytest_qwenvl.engines.container_state import LOOK_INTERVAL, container_is_gone
 from pytest_qwenvl.engines.log_following import LogFollower, read_from
 from pytest_qwenvl.engines.process_tree import KILL_TIMEOUT, TOKEN, alive, kill_all
 from pytest_qwenvl.errors import EngineError, EngineStartError, MeasurementError
@@ -286,9 +287,17 @@ def run_to_completion(
         raise MeasurementError(f"{error}\ncommand: {launch.shell_line()}") from error
     follower = LogFollower(log_path, on_line, begin)
     deadline = time.monotonic() + timeout
+    look_at = time.monotonic() + LOOK_INTERVAL
     try:
         while process.wait_exit(_FOLLOW_INTERVAL) is None:
             follower.look()
+            if launch.farewell and time.monotonic() >= look_at:
+                if container_is_gone(launch) and process.wait_exit(LOOK_INTERVAL) is None:
+                    raise MeasurementError(
+                        f"its container ended, and {launch.argv[0]} did not notice: "
+                        f"{launch.shell_line()}\nlast lines of {log_path}:\n{process.log_tail()}"
+                    )
+                look_at = time.monotonic() + LOOK_INTERVAL
             if time.monotonic() >= deadline:
                 process.stop(grace=2.0)
                 raise MeasurementError(

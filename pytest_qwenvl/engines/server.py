@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.attached import AttachedServer, attach_server
 from pytest_qwenvl.engines.command import Launch, serve_launch, served_model_name
-from pytest_qwenvl.engines.ending import container_is_gone, describe_end
+from pytest_qwenvl.engines.container_state import container_is_gone
+from pytest_qwenvl.engines.ending import describe_end
 from pytest_qwenvl.engines.endpoint import Endpoint, check_answers, listed_models
 from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.engines.log_following import LogFollower
@@ -87,7 +88,7 @@ class Server(Logged, Endpoint):
             patience: seconds in which an exit that is under way may still show.
         """
         status = self.process.wait_exit(patience) if patience else self.process.poll()
-        if status is None and patience and self.launch.farewell and container_is_gone(self.launch):
+        if status is None and patience and container_is_gone(self.launch):
             status = self.process.wait_exit(_CLIENT_NOTICE)
             if status is None:
                 self.process.stop(grace=1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +14,17 @@ import pytest
 from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.container import container_launch
 from pytest_qwenvl.engines.offline import OfflineLLM, start_offline
-from pytest_qwenvl.errors import EngineDiedError, EngineStartError
-from tests.engines.podman import IMAGE, left, need_podman, options
+from pytest_qwenvl.engines.process import run_to_completion
+from pytest_qwenvl.errors import EngineDiedError, EngineStartError, MeasurementError
+from tests.engines.podman import IMAGE, left, need_podman, options, podman
 from tests.engines.support import fake_environment, fake_interpreter, make_profile
 
 Start = Callable[[str], OfflineLLM]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def contain(tmp_path: Path) -> Callable[[Launch], Launch]:
     need_podman()
-    started: list[OfflineLLM] = []
 
     def contain(launch: Launch) -> Launch:
         return container_launch(
@@ -38,6 +40,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
             options=options(),
             patience=20.0,
         )
+
+    return contain
+
+
+@pytest.fixture
+def start(tmp_path: Path, contain: Callable[[Launch], Launch]) -> Iterator[Start]:
+    started: list[OfflineLLM] = []
 
     def start(behaviour: str = "") -> OfflineLLM:
         profile = make_profile()
@@ -84,6 +93,36 @@ def test_one_that_dies(start):
     os.kill(first, 9)
     with pytest.raises(EngineDiedError, match="is gone: it ended with exit code 137"):
         ask(llm, "hello")
+
+
+def test_one_whose_monitor_is_killed(start):
+    llm = start("")
+    (found,) = json.loads(podman("inspect", llm.launch.farewell[-1]).stdout)
+    os.kill(int(Path(found["ConmonPidFile"]).read_text()), 9)
+    with pytest.raises(EngineDiedError, match="is gone: its container ended"):
+        ask(llm, "hello")
+
+
+def test_a_measuring_program_whose_monitor_is_killed(contain, tmp_path):
+    code = "import time; print('measuring', flush=True); time.sleep(3600)"
+    launch = contain(Launch((sys.executable, "-c", code)))
+
+    def kill_monitor(line: str) -> None:
+        if line == "measuring":
+            (found,) = json.loads(podman("inspect", launch.farewell[-1]).stdout)
+            os.kill(int(Path(found["ConmonPidFile"]).read_text()), 9)
+
+    said = ""
+    status: int | None = None
+    try:
+        status = run_to_completion(
+            launch, log_path=tmp_path / "log", timeout=120, on_line=kill_monitor
+        )
+    except MeasurementError as problem:
+        said = str(problem)
+    # Podman itself may notice, or not.
+    assert status == 127 or "its container ended, and podman did not notice" in said
+    assert left(tmp_path) == []
 
 
 def test_one_that_does_not_start(start):
