@@ -96,6 +96,6 @@ def test_picture_host_hangs(server: Endpoint, evidence: Evidence) -> None:
 def test_endless_picture(server: Endpoint, refuses: Refusing) -> None:
     """A picture without an end is given up, and refused."""
     with serving(server, {}), hard_host("endless") as host:
-        refuses([url_case(server, "endless", host.url)], FETCHING)
+        refuses([url_case(server, "endless", host.url)])
         refuses.evidence.record(bytes_taken=host.sent)
         assert host.sent, "expected the server to fetch the picture, seen no byte taken"

@@ -175,10 +175,11 @@ def test_many_connections(server: Endpoint, evidence: Evidence) -> None:
 def test_connection_kept(server: Endpoint, evidence: Evidence) -> None:
     """Requests over one connection are answered in turn, a refusal among them."""
     good = json.dumps(hello(server)).encode()
+    bad = json.dumps(hello(server, temperature=-1)).encode()
     statuses: list[int] = []
     with contextlib.ExitStack() as held:
         kept: http.client.HTTPConnection | None = None
-        for body in (good, b"[]", good, good):
+        for body in (good, bad, good, good):
             if kept is None:
                 kept = http.client.HTTPConnection(urlsplit(server.base_url).netloc)
                 kept.sock = held.enter_context(connection(server, PATIENCE))

@@ -13,7 +13,7 @@ from conformance.asking import ask_all, chat, chat_body, object_of, tokens_of
 from conformance.malformed import CHAT, Case, content_case, fields_case, hello, picture_url
 from conformance.metrics import resident_bytes
 from conformance.refusing import Refusing, check_still_serves, send_all
-from fixtures.bank import Picture, generate, render_png
+from fixtures.bank import Item, Picture, generate, render_png
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
@@ -180,8 +180,28 @@ def test_bad_among_good(server: Endpoint, evidence: Evidence) -> None:
     bad = [
         *malformed.field_ranges(server),
         *malformed.picture_bytes(server),
-        *malformed.unusual_text(server),
+        *malformed.parts(server),
     ]
+    _check_among(server, items, alone, bad, evidence)
+
+
+@pytest.mark.requirement("QVL-ROB-032")
+def test_untokenizable_among_good(server: Endpoint, evidence: Evidence) -> None:
+    """Texts that no tokenizer takes fail alone, whatever is tokenized together with them."""
+    items = generate("chat", 12) + generate("colour", 4, seed=3)
+    bad = [case for case in malformed.unusual_text(server) if "surrogate" in case.name]
+    assert bad, "no text that cannot be tokenized"
+    _check_among(server, items, ask_all(server, items), bad * 20, evidence)
+
+
+def _check_among(
+    server: Endpoint,
+    items: list[Item],
+    alone: list[str],
+    bad: list[Case],
+    evidence: Evidence,
+) -> None:
+    """Assert that what is answered right alone is answered right while ``bad`` is refused."""
     with ThreadPoolExecutor(2) as pool:
         refusals = pool.submit(send_all, server, bad)
         among = pool.submit(ask_all, server, items).result()

@@ -14,7 +14,7 @@ import pytest
 from conformance import malformed
 from conformance.asking import object_of
 from conformance.malformed import CHAT, Case, hello, url_case
-from conformance.refusing import Refusing, check_still_serves, send_all
+from conformance.refusing import Answer, Refusing, check_still_serves, send_all
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 
@@ -99,7 +99,7 @@ def test_credentials_not_echoed(server: Endpoint, evidence: Evidence) -> None:
     requests = (("POST", CHAT, b"[]"), ("POST", CHAT, b"{"), ("GET", "/v1/no-such-endpoint", None))
     for name, headers in ways.items():
         for method, path, data in requests:
-            sent = {"Content-Type": "application/json", **headers}
+            sent = {"Content-Type": "application/json", "Connection": "close", **headers}
             response = server.request(method, path, data=data, headers=sent)
             evidence.append("answers", {"way": name, "path": path, "status": response.status_code})
             assert response.status_code >= 400, f"{method} {path}: expected a refusal"
@@ -137,7 +137,7 @@ def test_local_files(server: Endpoint, refuses: Refusing, tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("QVL-SEC-007")
-def test_errors_tell_nothing(server: Endpoint, evidence: Evidence) -> None:
+def test_errors_tell_nothing(server: Endpoint, refuses: Refusing, evidence: Evidence) -> None:
     """No refusal, whatever for, tells addresses, paths or lines of the program."""
     cases = [*malformed.all_kinds(server), *_more_refusals(server)]
     answers = send_all(server, cases)
@@ -145,19 +145,31 @@ def test_errors_tell_nothing(server: Endpoint, evidence: Evidence) -> None:
     assert len(refused) > len(cases) // 2, (
         f"expected most of {len(cases)} wrong requests to be refused, seen {len(refused)}"
     )
-    told = []
+    told: list[str] = []
+    known: list[str] = []
     for answer in refused:
-        # What the request itself said may be said again.
-        sent = set(re.findall(r"[\w./\-]{4,}", answer.case.body.decode(errors="replace")))
-        for what, pattern in LEAKS.items():
-            found = [match[0] for match in pattern.finditer(answer.text)]
-            if any(not any(text in word for word in sent) for text in found):
-                told.append(f"{answer.case.name}: {what}: {answer.text[:250]!r}")
-    evidence.record(refusals=len(refused), leaks=told)
+        if what := _told(answer):
+            fault = refuses.known(answer.case.name, "inside", answer.text)
+            (told if fault is None else known).append(
+                f"{answer.case.name}: {', '.join(what)}: {answer.text[:250]!r}"
+            )
+    evidence.record(refusals=len(refused), leaks=told, known_faults=known)
     assert not told, (
         f"in {len(told)} of {len(refused)} refusals: expected nothing of the server's inside\n  "
         + "\n  ".join(told[:5])
     )
+
+
+def _told(answer: Answer) -> list[str]:
+    """What of the server's inside an answer tells; what the request itself said does not count."""
+    sent = set(re.findall(r"[\w./\-]{4,}", answer.case.body.decode(errors="replace")))
+    return [
+        what
+        for what, pattern in LEAKS.items()
+        if any(
+            not any(match[0] in word for word in sent) for match in pattern.finditer(answer.text)
+        )
+    ]
 
 
 def _more_refusals(server: Endpoint) -> Iterator[Case]:
