@@ -10,7 +10,11 @@ import pytest
 
 MODULES = [
     "pytest_qwenvl.protocol.chat_schema",
+    "pytest_qwenvl.protocol.completion_schema",
+    "pytest_qwenvl.protocol.json_answer",
+    "pytest_qwenvl.protocol.responses_schema",
     "pytest_qwenvl.protocol.stream",
+    "pytest_qwenvl.protocol.tool_calls",
     "pytest_qwenvl.protocol.image_tokens",
     "pytest_qwenvl.measure.accuracy",
     "pytest_qwenvl.measure.latency",
