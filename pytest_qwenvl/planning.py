@@ -80,7 +80,7 @@ def make_plan(
                 len(inventory.devices),
             )
             if held > npus:
-                whole = f" and keeps the rest of its {deployment.exclusive} empty"
+                whole = f", those of its {deployment.exclusive} that stay empty included"
                 why = whole if held > deployment.npus else ""
                 reason = f"needs {held} NPUs{why}; this run may hold {npus} (--npus)"
                 held_back.append((one, reason))

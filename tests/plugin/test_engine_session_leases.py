@@ -15,8 +15,9 @@ from pytest_qwenvl.devices.inventory import take_inventory
 from pytest_qwenvl.devices.lease import DevicePool
 from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import DevicesLostError
-from pytest_qwenvl.planning import Plan, PlannedDeployment
+from pytest_qwenvl.planning import Plan, PlannedDeployment, make_plan
 from pytest_qwenvl.report.progress import StepProgress
+from pytest_qwenvl.weights import FoundWeights
 from tests.engines.support import PATIENCE, fake_interpreter, make_profile
 
 PROFILE = make_profile(
@@ -104,6 +105,21 @@ def test_a_deployment_that_wants_the_host_alone(session):
     with session.lease(planned("alone")) as lease:
         assert len(lease.devices) == 1
         assert len(lease.held) == 8
+
+
+@pytest.mark.parametrize(("npus", "names"), [(8, {"serve-8npu", "alone"}), (2, set())])
+def test_what_stays_empty_counts_against_the_allowance(host, tmp_path, npus, names):
+    inventory = take_inventory("npu", timeout=PATIENCE)
+    plan = make_plan(
+        Config(npus=npus), {"tiny": PROFILE}, inventory, lambda _: FoundWeights(tmp_path)
+    )
+    chosen = {it.deployment.name for it in plan.deployments}
+    assert chosen == {"serve-2npu", "modest"} | names
+    held_back = {one.deployment.name: why for one, why in plan.held_back}
+    if npus == 2:
+        assert held_back["alone"] == (
+            "needs 8 NPUs, those of its host that stay empty included; this run may hold 2 (--npus)"
+        )
 
 
 LOSING = """
