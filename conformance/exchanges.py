@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from conformance.asking import chat_body, object_of
+from conformance.asking import chat_body, choice_of, object_of
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.findings import Finding
@@ -66,8 +66,25 @@ def choices_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """An answer's choices, by index; at least one."""
     choices = answer.get("choices")
     assert isinstance(choices, list) and choices, f"expected choices, seen {str(answer)[:300]}"
-    assert all(isinstance(one, dict) for one in choices), f"seen choices {str(choices)[:300]}"
-    return sorted(choices, key=lambda one: int(one.get("index", 0)))
+    assert all(isinstance(one, dict) and type(one.get("index")) is int for one in choices), (
+        f"expected choices with an index, seen {str(choices)[:300]}"
+    )
+    return sorted(choices, key=lambda one: int(one["index"]))
+
+
+def logprobs_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of ``logprobs.content`` of an answer's one choice; at least one."""
+    logprobs = choice_of(answer).get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    assert isinstance(content, list) and content, (
+        f"expected logprobs.content, asked for with logprobs=true, seen {str(logprobs)[:300]}"
+    )
+    for entry in content:
+        ranked = entry.get("top_logprobs") if isinstance(entry, dict) else None
+        assert isinstance(ranked, list) and all(map(_is_token, [entry, *ranked])), (
+            f"expected token, logprob and top_logprobs, seen {entry!r}"
+        )
+    return content
 
 
 def keep(response: Response, evidence: Evidence) -> None:
@@ -80,6 +97,14 @@ def check_findings(findings: Iterable[Finding], body: str, evidence: Evidence) -
     listed = [str(finding) for finding in findings]
     evidence.append("bodies", {"body": body[:_KEPT], "findings": listed})
     assert not listed, "in the raw body:\n" + "\n".join(f"  {it}" for it in listed[:10])
+
+
+def _is_token(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("token"), str)
+        and isinstance(entry.get("logprob"), int | float)
+    )
 
 
 def _without_messages(body: Any) -> Any:

@@ -10,6 +10,7 @@ from conformance.asking import tokens_of
 from conformance.exchanges import COUNTING, answers_of, check_findings, choices_of, post_all
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
+from pytest_qwenvl.protocol.body import validate
 from pytest_qwenvl.protocol.completion_schema import read_completion
 from pytest_qwenvl.protocol.findings import Deviation
 from pytest_qwenvl.protocol.logprobs import legacy_findings
@@ -109,14 +110,18 @@ def test_default_max_tokens(server: Endpoint, evidence: Evidence) -> None:
 @pytest.mark.requirement("QVL-OAI-043")
 def test_completion_logprobs(server: Endpoint, evidence: Evidence) -> None:
     """Four lists of one length that are the text, its offsets, and possible numbers."""
+    from openai.types.completion_choice import Logprobs
+
     body = _body(server, COUNTING_PROMPT, max_tokens=24, logprobs=2)
     (answer,) = answers_of(server, [body], evidence, COMPLETIONS)
     (choice,) = choices_of(answer)
     logprobs = choice.get("logprobs")
-    wanted = {"tokens", "token_logprobs", "text_offset", "top_logprobs"}
-    assert isinstance(logprobs, dict) and wanted <= set(logprobs), (
-        f"expected logprobs with {sorted(wanted)}, seen {str(logprobs)[:300]}"
-    )
+    wanted = ("tokens", "token_logprobs", "text_offset", "top_logprobs")
+    assert isinstance(logprobs, dict) and all(
+        isinstance(logprobs.get(it), list) for it in wanted
+    ), f"expected logprobs with the lists {wanted}, seen {str(logprobs)[:300]}"
+    _, findings = validate(logprobs, Logprobs)
+    assert not findings, "\n".join(str(finding) for finding in findings[:10])
     written = tokens_of(answer, "completion_tokens")
     assert len(logprobs["tokens"]) == written, (
         f"expected {written} tokens (usage.completion_tokens), seen {logprobs['tokens']}"

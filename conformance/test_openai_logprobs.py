@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from conformance.asking import choice_of, text_of, tokens_of
-from conformance.exchanges import COUNTING, OPEN_QUESTIONS, answers_of, asking
+from conformance.exchanges import COUNTING, OPEN_QUESTIONS, answers_of, asking, logprobs_of
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.logprobs import text_findings, value_findings
@@ -15,19 +13,6 @@ from pytest_qwenvl.protocol.logprobs import text_findings, value_findings
 pytestmark = pytest.mark.openai
 
 TOP = 3
-
-
-def _content(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    logprobs = choice_of(answer).get("logprobs")
-    content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    assert isinstance(content, list) and content, (
-        f"expected logprobs.content, asked for with logprobs=true, seen {str(logprobs)[:300]}"
-    )
-    for entry in content:
-        assert isinstance(entry, dict) and {"token", "logprob", "top_logprobs"} <= set(entry), (
-            f"expected token, logprob and top_logprobs, seen {entry!r}"
-        )
-    return content
 
 
 @pytest.mark.requirement("QVL-OAI-019")
@@ -41,7 +26,7 @@ def test_logprobs_count(server: Endpoint, evidence: Evidence) -> None:
     ]
     *asked, refused, silent = answers_of(server, bodies, evidence)
     for answer in asked:
-        entries, written = len(_content(answer)), tokens_of(answer, "completion_tokens")
+        entries, written = len(logprobs_of(answer)), tokens_of(answer, "completion_tokens")
         assert entries == written, (
             f"expected as many entries as usage.completion_tokens {written}, seen {entries}"
         )
@@ -58,7 +43,7 @@ def test_logprobs_values(server: Endpoint, evidence: Evidence) -> None:
         for question in (COUNTING, *OPEN_QUESTIONS[:3])
     ]
     for answer in answers_of(server, bodies, evidence):
-        findings = value_findings(_content(answer), TOP)
+        findings = value_findings(logprobs_of(answer), TOP)
         assert not findings, "\n".join(str(finding) for finding in findings[:10])
 
 
@@ -67,7 +52,7 @@ def test_logprobs_text(server: Endpoint, evidence: Evidence) -> None:
     """The tokens are the text, the bytes are the tokens."""
     body = asking(server, COUNTING, max_tokens=24, logprobs=True, top_logprobs=TOP)
     (answer,) = answers_of(server, [body], evidence)
-    reason = choice_of(answer).get("finish_reason")
-    assert reason == "length", f"expected an answer cut after 24 tokens, seen {reason!r}"
-    findings = text_findings(_content(answer), text_of(answer))
+    written = tokens_of(answer, "completion_tokens")
+    assert written == 24, f"expected an answer cut after 24 tokens, seen {written}"
+    findings = text_findings(logprobs_of(answer), text_of(answer))
     assert not findings, "\n".join(str(finding) for finding in findings[:10])

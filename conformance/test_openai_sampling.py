@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from conformance.asking import chat, choice_of, text_of
+from conformance.asking import chat, choice_of, text_of, tokens_of
 from conformance.exchanges import (
     COUNTING,
     OPEN_QUESTIONS,
     answers_of,
     asking,
     choices_of,
+    logprobs_of,
 )
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
@@ -90,8 +91,11 @@ def test_temperature_zero(server: Endpoint, evidence: Evidence) -> None:
     wrong = []
     looked_at = 0
     for question, answer in zip(OPEN_QUESTIONS, answers_of(server, bodies, evidence), strict=True):
-        for position, entry in enumerate((choice_of(answer).get("logprobs") or {})["content"]):
-            likeliest = max(entry["top_logprobs"], key=lambda top: float(top["logprob"]))
+        for position, entry in enumerate(logprobs_of(answer)):
+            ranked = sorted(entry["top_logprobs"], key=lambda top: float(top["logprob"]))
+            if not ranked:
+                continue
+            likeliest = ranked[-1]
             looked_at += 1
             if entry["logprob"] < likeliest["logprob"] - 1e-4:
                 wrong.append(f"  {question} token {position}: {entry['token']!r}, {likeliest=}")
@@ -187,9 +191,9 @@ def test_extended_ends(server: Endpoint, evidence: Evidence) -> None:
         asking(server, COUNTING, stop=stop, include_stop_str_in_output=True),
     ]
     ignoring, minimal, including = answers_of(server, bodies, evidence)
-    written = ignoring["usage"]["completion_tokens"]
+    written = tokens_of(ignoring, "completion_tokens")
     assert written == 48, f"ignore_eos with max_tokens 48: expected 48 tokens, seen {written}"
-    written = minimal["usage"]["completion_tokens"]
+    written = tokens_of(minimal, "completion_tokens")
     assert 40 <= written <= 48, f"min_tokens 40: expected 40 to 48 tokens, seen {written}"
     expected = whole[: whole.find(stop) + len(stop)]
     assert text_of(including) == expected, (

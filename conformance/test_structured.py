@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from conformance.asking import chat_body, choice_of
+from conformance.asking import chat_body, choice_of, tokens_of
 from conformance.exchanges import COUNTING, OPEN_QUESTIONS, answers_of, asking
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.openai
 
+TOKENS = 64
 CHOICES = ("banana split", "cherry pie")
 PATTERN = r"[a-c]{5}-[0-9]{3}"
 
@@ -49,12 +50,13 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _text(answer: dict[str, Any]) -> tuple[str, bool]:
-    """The text of an answer and whether it ended by itself."""
+    """The text of an answer, and whether it ended by itself, before its last token."""
     choice = choice_of(answer)
     message = choice.get("message")
     content = message.get("content") if isinstance(message, dict) else None
     assert isinstance(content, str) and content, f"expected a text, seen {str(choice)[:300]}"
-    return content, choice.get("finish_reason") == "stop"
+    cut = choice.get("finish_reason") != "stop" or tokens_of(answer, "completion_tokens") >= TOKENS
+    return content, not cut
 
 
 def _check_verdicts(answers: list[dict[str, Any]], evidence: Evidence) -> None:
@@ -76,7 +78,7 @@ def test_json_object(server: Endpoint, evidence: Evidence) -> None:
         asking(
             server,
             f"{question} Answer in JSON.",
-            max_tokens=48,
+            max_tokens=TOKENS,
             response_format={"type": "json_object"},
         )
         for question in (COUNTING, *OPEN_QUESTIONS[3:6])
@@ -94,7 +96,7 @@ def test_json_schema(server: Endpoint, evidence: Evidence) -> None:
         asking(
             server,
             question,
-            max_tokens=64,
+            max_tokens=TOKENS,
             frequency_penalty=2.0,
             response_format=_schema_of(_verdict()),
         )
@@ -110,7 +112,7 @@ def test_json_schema_of_a_picture(server: Endpoint, evidence: Evidence) -> None:
         chat_body(
             server,
             item.openai_messages(),
-            max_tokens=64,
+            max_tokens=TOKENS,
             frequency_penalty=2.0,
             response_format=_schema_of(_verdict()),
         )
@@ -124,7 +126,7 @@ def test_choice_and_regex(server: Endpoint, evidence: Evidence) -> None:
     """Answers are one of the choices, or match the pattern."""
     questions = (COUNTING, *OPEN_QUESTIONS[3:5])
     bodies = [
-        asking(server, question, max_tokens=32, structured_outputs=constraint)
+        asking(server, question, max_tokens=TOKENS, structured_outputs=constraint)
         for constraint in ({"choice": list(CHOICES)}, {"regex": PATTERN})
         for question in questions
     ]
