@@ -35,6 +35,7 @@ class FirstProcess:
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._child = 0
+        self._early: list[int] = []  # signals that came before there was anybody to hand them to
         self._next: float | None = None  # when to send the next of the signals
         self._signals = [signal.SIGTERM, signal.SIGKILL]
 
@@ -52,6 +53,8 @@ class FirstProcess:
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
         self._child = process.pid
         process.returncode = 0  # reaped below, with whatever else comes to the first process
+        for number in self._early:
+            self._send(number)
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(0, 0)
@@ -75,9 +78,11 @@ class FirstProcess:
         return None if self._next is None else max(0.0, self._next - time.monotonic()) * 1000 + 1
 
     def _send(self, number: int) -> None:
-        if self._child:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child, number)
+        if not self._child:
+            self._early.append(number)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, number)
 
     def _reap(self) -> int | None:
         while True:

@@ -5,6 +5,7 @@ The image is an empty tree; programs and libraries of this host are mounted into
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGE = "localhost/pytest-qwenvl-test:host"
+IMAGE = f"localhost/pytest-qwenvl-test:{os.getpid()}"
 CHECKOUT = Path(__file__).parents[2]
 _LIMIT = 20000  # of open files and of processes: more than a test comes near
 _FOLDERS = ("dev", "proc", "sys", "etc", "root", "run", "usr", "var")
@@ -37,6 +38,7 @@ def why_not() -> str:
     if shutil.which("podman") is None:
         return "podman is not installed: apt-get install podman runc (or dnf install podman)"
     made = podman("import", "-", IMAGE, data=_tree())
+    atexit.register(podman, "rmi", "--force", IMAGE)
     if made.returncode != 0:
         return f"podman cannot make an image: {made.stderr.decode().strip()}"
     tried = podman("run", "--rm", "--network=host", *options(), IMAGE, sys.executable, "-c", "")

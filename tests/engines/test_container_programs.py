@@ -94,6 +94,25 @@ def test_signals_are_handed_on(number):
         assert process.wait(60) == 9
 
 
+def test_a_signal_that_comes_before_the_command_is_started(monkeypatch):
+    started = subprocess.Popen
+
+    def slowly(*arguments: object, **options: object) -> subprocess.Popen:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started(*arguments, **options)
+
+    monkeypatch.setattr(container_init.subprocess, "Popen", slowly)
+    before = {number: signal.getsignal(number) for number in (1, 2, 3, 15, signal.SIGCHLD)}
+    wakeup = signal.set_wakeup_fd(-1)
+    try:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        assert container_init.FirstProcess(60.0).run(command, dict(os.environ)) == 128 + 15
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_preload_of_what_exists(tmp_path):
     there = tmp_path / "x.so"
     there.touch()
