@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from conformance.asking import chat_body
-from fixtures.bank import Picture, render_png
+from conformance.crafted_pngs import SMALL_PNG, png_claiming
 from pytest_qwenvl.engines.endpoint import Endpoint
 
 CHAT = "/v1/chat/completions"
 QUESTION = "What colour is it?"
 _HELLO = [{"role": "user", "content": "Say hello."}]
-_PNG = render_png(Picture(64, 64, (200, 30, 30), ()))
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def url_case(server: Endpoint, name: str, url: str, **fields: Any) -> Case:
     return content_case(server, name, {"type": "image_url", "image_url": {"url": url}}, **fields)
 
 
-def picture_url(data: bytes = _PNG, media_type: str = "image/png") -> str:
+def picture_url(data: bytes = SMALL_PNG, media_type: str = "image/png") -> str:
     """Any bytes, passed off as a picture."""
     return f"data:{media_type};base64," + base64.b64encode(data).decode()
 
@@ -251,7 +248,6 @@ def picture_bytes(server: Endpoint) -> list[Case]:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 50).convert("RGB").save(file, "JPEG")
     jpeg = file.getvalue()
-    no_area = _chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 0, 8, 2, 0, 0, 0))
     wrong = {
         "no bytes": b"",
         "random bytes": bytes(range(256)) * 4,
@@ -259,12 +255,12 @@ def picture_bytes(server: Endpoint) -> list[Case]:
         "HTML": b"<!DOCTYPE html><html></html>",
         "PDF": b"%PDF-1.4\n%%EOF",
         "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
-        "signature only": _PNG[:8],
-        "half a PNG": _PNG[: len(_PNG) // 2],
+        "signature only": SMALL_PNG[:8],
+        "half a PNG": SMALL_PNG[: len(SMALL_PNG) // 2],
         "half a JPEG": jpeg[: len(jpeg) // 2],
         "GIF header only": b"GIF89a",
-        "a PNG of no area": _PNG[:8] + no_area + _PNG[33:],
-        "a PNG with a wrong checksum": _PNG[:29] + b"\0\0\0\0" + _PNG[33:],
+        "a PNG of no area": png_claiming(0, 0),
+        "a PNG with a wrong checksum": SMALL_PNG[:29] + b"\0\0\0\0" + SMALL_PNG[33:],
     }
     return [url_case(server, name, picture_url(data)) for name, data in wrong.items()]
 
@@ -337,29 +333,3 @@ def all_kinds(server: Endpoint) -> Iterable[Case]:
         unusual_text,
     ):
         yield from kind(server)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    checksum = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-
-def png_of_one_colour(side: int) -> bytes:
-    """A black PNG of ``side`` by ``side`` pixels, one bit each: a few kilobytes at any size."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    packer = zlib.compressobj(9)
-    row = bytes(1 + (side + 7) // 8)
-    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def png_claiming(width: int, height: int) -> bytes:
-    """A small PNG whose header says that it is of another size."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return _PNG[:8] + header + _PNG[33:]
-
-
-def png_with_long_comment(length: int) -> bytes:
-    """A small PNG with a compressed comment that unpacks to ``length`` bytes."""
-    comment = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"A" * length, 9))
-    return _PNG[:33] + comment + _PNG[33:]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import malformed
+from conformance import crafted_pngs, malformed
 from conformance.asking import object_of
 from conformance.malformed import CHAT, Case, hello, url_case
 from conformance.refusing import Answer, Refusing, check_still_serves, send_all
@@ -113,7 +113,7 @@ def test_credentials_not_echoed(server: Endpoint, evidence: Evidence) -> None:
 def test_local_files(server: Endpoint, refuses: Refusing, tmp_path: Path) -> None:
     """Files of the server's host are not read, and what is in them is not told."""
     picture = tmp_path / "picture.png"
-    picture.write_bytes(malformed.png_of_one_colour(64))
+    picture.write_bytes(crafted_pngs.png_of_one_colour(64))
     secret = f"secret-{uuid.uuid4().hex}"
     text = tmp_path / "secret.txt"
     text.write_text(secret)
@@ -174,7 +174,7 @@ def _told(answer: Answer) -> list[str]:
 
 def _more_refusals(server: Endpoint) -> Iterator[Case]:
     yield url_case(server, "a local file", "file:///no/such/picture.png")
-    yield url_case(server, "a bomb", malformed.picture_url(malformed.png_of_one_colour(14_000)))
+    yield url_case(server, "a bomb", malformed.picture_url(crafted_pngs.png_of_one_colour(14_000)))
     yield Case("unknown path", b"{}", path="/v1/no-such-endpoint")
     yield Case("another model", json.dumps(hello(server) | {"model": "no-such-model"}).encode())
     yield malformed.fields_case(server, "a template", chat_template="{{ 1/0 }}")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conformance import malformed
+from conformance import crafted_pngs, malformed
 from conformance.asking import ask_all, object_of, tokens_of
 from conformance.malformed import CHAT, Case, content_case, fields_case, hello, picture_url
 from conformance.metrics import resident_bytes
@@ -24,9 +24,9 @@ MEMORY_FOR_BOMBS = 400_000_000
 
 def _bombs() -> dict[str, bytes]:
     return {
-        "a picture of 14000x14000": malformed.png_of_one_colour(14_000),
-        "a picture of 60000x60000, by its header": malformed.png_claiming(60_000, 60_000),
-        "a comment of 25 MB": malformed.png_with_long_comment(25_000_000),
+        "a picture of 14000x14000": crafted_pngs.png_of_one_colour(14_000),
+        "a picture of 60000x60000, by its header": crafted_pngs.png_claiming(60_000, 60_000),
+        "a comment of 25 MB": crafted_pngs.png_with_long_comment(25_000_000),
     }
 
 
