@@ -45,7 +45,7 @@ class FirstProcess:
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, lambda number, _: self._send(number))
+            signal.signal(number, lambda received, _: self._send(received))
         try:
             process = subprocess.Popen(command, env=environment)
         except OSError as error:
@@ -53,8 +53,8 @@ class FirstProcess:
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
         self._child = process.pid
         process.returncode = 0  # reaped below, with whatever else comes to the first process
-        for number in self._early:
-            self._send(number)
+        for early in self._early:
+            self._send(early)
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(0, 0)
