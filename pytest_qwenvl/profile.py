@@ -6,6 +6,7 @@ names the file, the key and the nearest valid one (see :mod:`pytest_qwenvl.profi
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,6 +149,41 @@ class Reference(Model):
     source: Source
 
 
+class AnswerLimits(Model):
+    """Shares of answers (0 to 1) above which a score says nothing of the model.
+
+    Attributes:
+        pattern: regular expression, searched for, of an answer the task can read; lm-eval guesses
+            at random where it cannot. None for a task that reads every answer.
+        unparseable: largest acceptable share of answers without it.
+        cut_off: largest acceptable share of answers that ended at the token limit.
+    """
+
+    pattern: str | None = None
+    unparseable: float = Field(default=0.0, ge=0, le=1)
+    cut_off: float = Field(ge=0, le=1)
+    source: Source
+
+    @model_validator(mode="after")
+    def _pattern_is_one(self) -> AnswerLimits:
+        try:
+            re.compile(self.pattern or "")
+        except re.error as problem:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression: {problem}") from (
+                problem
+            )
+        if self.pattern is None and self.unparseable:
+            raise ValueError("unparseable needs the pattern of an answer that can be read")
+        return self
+
+
+class Margin(Model):
+    """The loss against a baseline that is still acceptable, as a share of all items (0 to 1)."""
+
+    value: float = Field(gt=0, lt=1)
+    source: Source
+
+
 class AccuracyFloor(Model):
     """An evaluation task and the score below which the model is broken.
 
@@ -162,6 +198,9 @@ class AccuracyFloor(Model):
         confidence: of the one-sided exact test that the score lies below the floor.
         calibrated: whether the floor comes from repeated runs of this very harness.
         maximum_empty: share (0 to 1) of empty answers above which the score means nothing.
+        answers: the same for answers that cannot be read or were cut off; None looks at neither.
+        margin: how much worse than a baseline (``--baseline``) is still no worse; without it a
+            run can be proven worse, and never proven not worse.
     """
 
     task: str
@@ -175,6 +214,8 @@ class AccuracyFloor(Model):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     calibrated: bool = False
     maximum_empty: float = Field(default=0.02, ge=0, le=1)
+    answers: AnswerLimits | None = None
+    margin: Margin | None = None
     model_arguments: dict[str, Scalar] = Field(default_factory=dict)
     batch_size: int | Literal["auto"] = "auto"
     timeout: float = Field(default=7200.0, gt=0)

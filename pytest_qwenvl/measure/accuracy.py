@@ -6,22 +6,20 @@ offline deployment. Every item is kept, so that a score can be judged again with
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from pytest_qwenvl.measure.answers import answer_counts, answer_problems
 from pytest_qwenvl.measure.judgement import Judgement
+from pytest_qwenvl.measure.lm_eval_command import lm_eval_arguments
 from pytest_qwenvl.measure.lm_eval_result import Evaluation, EvaluationItem, read_lm_eval
 from pytest_qwenvl.measure.statistics import interval, judge_floor, lower_bound
-from pytest_qwenvl.profile import AccuracyFloor, ArgumentValue, ModelProfile
+from pytest_qwenvl.profile import AccuracyFloor
 from pytest_qwenvl.report.results import Outcome
 
 __all__ = [
     "Evaluation",
     "EvaluationItem",
+    "invalid_reasons",
     "judge_accuracy",
     "lm_eval_arguments",
     "read_lm_eval",
@@ -31,99 +29,17 @@ FAR_ABOVE = 0.1
 """A score proven to lie this far above its floor earns a note: the floor is loose, or the items
 are not those it was set with."""
 
-# Text that lm-eval's key=value form hands on as the same string: it would split others at commas,
-# or turn them into numbers, booleans, None or Python literals.
-_PLAIN_TEXT = re.compile(r"[A-Za-z_./][\w./\-]*")
-_NOT_TEXT = {"true", "false", "none", "inf", "infinity", "nan"}
-
-
-def lm_eval_arguments(
-    profile: ModelProfile,
-    floor: AccuracyFloor,
-    *,
-    weights: str | Path,
-    output_path: Path,
-    include_path: Path | None = None,
-    max_images: int | None = None,
-    engine_arguments: Mapping[str, ArgumentValue] | None = None,
-) -> list[str]:
-    """Arguments of the ``lm_eval`` command: the tutorial's, with every item logged (pure).
-
-    ``--model_args`` is written as ``key=value,key=value`` where that says everything, else as the
-    JSON object that lm-eval also accepts, which a dict such as ``limit_mm_per_prompt`` or a path
-    with a comma needs.
-
-    Args:
-        profile: of the model; named in the error for arguments that do not fit.
-        floor: the task and its own model arguments, which win over ``engine_arguments``.
-        weights: directory, or id on a hub.
-        output_path: an empty directory; lm-eval writes results and samples below it.
-        include_path: folder with the task's definition, for a task that lm-eval does not ship.
-        max_images: most images in one prompt. lm-eval makes it the engine's limit *and drops
-            further images without a word*, which :func:`judge_accuracy` looks for.
-        engine_arguments: vLLM's, by their own names with underscores. ``limit_mm_per_prompt`` is
-            left out when ``max_images`` is given: lm-eval replaces it.
-
-    Raises:
-        ValueError: the floor is of another harness.
-    """
-    if floor.harness != "vllm-vlm":
-        raise ValueError(f"{profile.name}: {floor.task}: no such harness: {floor.harness}")
-    model: dict[str, ArgumentValue] = {"pretrained": str(weights)}
-    model.update(
-        {name: value for name, value in (engine_arguments or {}).items() if value is not None}
-    )
-    model.update(floor.model_arguments)
-    if max_images is not None:
-        model.pop("limit_mm_per_prompt", None)
-        model["max_images"] = max_images
-    arguments = ["--model", floor.harness, "--model_args", _model_arguments(model)]
-    arguments += ["--tasks", floor.task, "--batch_size", str(floor.batch_size)]
-    if include_path is not None:
-        arguments += ["--include_path", str(include_path)]
-    return [
-        *arguments,
-        "--apply_chat_template",
-        "--trust_remote_code",
-        "--output_path",
-        str(output_path),
-        "--log_samples",
-    ]
-
-
-def _model_arguments(model: Mapping[str, ArgumentValue]) -> str:
-    plain = {name: _plain(value) for name, value in model.items()}
-    if None in plain.values():
-        return json.dumps(dict(model))
-    return ",".join(f"{name}={text}" for name, text in plain.items())
-
-
-def _plain(value: ArgumentValue) -> str | None:
-    """The value in lm-eval's key=value form; None where that form would change it."""
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, int):
-        return str(value) if value >= 0 else None
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) and not value.is_integer() else None
-    if isinstance(value, str):
-        fits = _PLAIN_TEXT.fullmatch(value) and value.lower() not in _NOT_TEXT
-        return value if fits else None
-    return None
-
 
 def judge_accuracy(evaluation: Evaluation, floor: AccuracyFloor) -> Judgement:
     """Hold an evaluation against its floor by an exact one-sided binomial test.
 
-    INVALID when the number would mean something else than the floor's: another number of items,
-    ``--limit``, another harness, no chat template, dropped images, items that are not right or
-    wrong. FAIL when too many answers are empty, or when the score lies below the floor at the
-    floor's confidence; INCONCLUSIVE when it lies below but the items cannot tell; else PASS, with
-    a note when it lies far above.
+    INVALID when the number would mean something else than the floor's (:func:`invalid_reasons`).
+    FAIL when too many answers are none, or when the score lies below the floor at the floor's
+    confidence; INCONCLUSIVE when it lies below but the items cannot tell, and when it does not but
+    the floor is not calibrated; else PASS, with a note when it lies far above.
     """
     right = sum(item.score == 1 for item in evaluation.items)
     n = len(evaluation.items)
-    empty = sum(not item.answer.strip() for item in evaluation.items)
     evidence: dict[str, Any] = {
         "task": evaluation.task,
         "task_versions": dict(evaluation.task_versions),
@@ -134,13 +50,13 @@ def judge_accuracy(evaluation: Evaluation, floor: AccuracyFloor) -> Judgement:
         "stderr": evaluation.stderr,
         "items": n,
         "right": right,
-        "empty": empty,
+        **answer_counts(evaluation, floor),
         "floor": floor.floor,
         "confidence": floor.confidence,
         "calibrated": floor.calibrated,
         "result_file": str(evaluation.path),
     }
-    reasons = _invalid_reasons(evaluation, floor)
+    reasons = invalid_reasons(evaluation, floor)
     if reasons:
         evidence["invalid"] = reasons
         return Judgement(
@@ -156,12 +72,9 @@ def judge_accuracy(evaluation: Evaluation, floor: AccuracyFloor) -> Judgement:
     stated = f"at {floor.confidence:.4g} confidence"
     if not floor.calibrated:
         stated += "; the floor is not calibrated"
-    if empty > floor.maximum_empty * n:
+    if problems := answer_problems(evaluation, floor):
         return Judgement(
-            Outcome.FAIL,
-            f"{scored}: {empty} of {n} answers are empty, {floor.maximum_empty:.1%} may be: the "
-            "score means nothing",
-            evidence,
+            Outcome.FAIL, f"{scored}: {'; '.join(problems)}: the score means nothing", evidence
         )
     if test.below:
         return Judgement(
@@ -174,6 +87,13 @@ def judge_accuracy(evaluation: Evaluation, floor: AccuracyFloor) -> Judgement:
             Outcome.INCONCLUSIVE,
             f"{scored}: below the floor, but {n} items cannot tell {stated} (p = "
             f"{test.p_value:.2g}); {_failing(test.largest_failing, n)}",
+            evidence,
+        )
+    if not floor.calibrated:
+        return Judgement(
+            Outcome.INCONCLUSIVE,
+            f"{scored}: not below it, but the floor is not calibrated, so that no run can pass it; "
+            "make it from five runs or more on an engine you trust (pytest-qwenvl calibrate)",
             evidence,
         )
     if lower_bound(right, n, floor.confidence) > floor.floor + FAR_ABOVE:
@@ -192,7 +112,12 @@ def _failing(largest_failing: int, n: int) -> str:
     return f"{largest_failing} right or fewer would prove it; more items tell smaller differences"
 
 
-def _invalid_reasons(evaluation: Evaluation, floor: AccuracyFloor) -> list[str]:
+def invalid_reasons(evaluation: Evaluation, floor: AccuracyFloor) -> list[str]:
+    """Why an evaluation is not what the floor is about; empty when it is.
+
+    Another task, harness or number of items, ``--limit``, no chat template, images that lm-eval
+    dropped, items that are neither right nor wrong.
+    """
     reasons = []
     if evaluation.task != floor.task or evaluation.metric != floor.metric:
         reasons.append(

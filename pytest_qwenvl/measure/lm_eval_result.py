@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ConfigDict
 
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.strict_json import parse_measured, read_object
 
 PROGRAM = "lm_eval"
+# For evaluations that come back from a report: nothing misspelt, nothing that is no number.
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,11 @@ class EvaluationItem:
         parsed: what the task's filter made of it.
         target: the expected answer, as text.
         score: of this item; 1 is right, 0 is wrong.
+        finish_reason: ``stop``, or ``length`` for an answer cut off at the token limit; empty
+            where the harness did not tell.
     """
+
+    __pydantic_config__ = STRICT
 
     task: str
     doc_id: int
@@ -44,6 +52,7 @@ class EvaluationItem:
     parsed: str
     target: str
     score: float
+    finish_reason: str = ""
 
     @property
     def correct(self) -> bool:
@@ -66,7 +75,10 @@ class Evaluation:
         max_images: of the model arguments; None where lm-eval was not told (999).
         task_versions: of the task, or of each subtask.
         model_arguments: as lm-eval recorded them.
+        weights: digest of the weights, ``sha256:…``; empty where nobody took it.
     """
+
+    __pydantic_config__ = STRICT
 
     path: Path
     task: str
@@ -81,6 +93,7 @@ class Evaluation:
     task_versions: Mapping[str, str]
     lm_eval_version: str
     model_arguments: Mapping[str, Any]
+    weights: str = ""
 
     @property
     def n(self) -> int:
@@ -117,12 +130,7 @@ def read_lm_eval(directory: Path, task: str, metric: str) -> Evaluation:
     items = tuple(item for leaf in leaves for item in _items(path, leaf, name, filter_name, data))
     if not items:
         raise MeasurementError(f"{path}: {task} has no samples; run lm_eval with --log_samples")
-    mean = math.fsum(item.score for item in items) / len(items)
-    if abs(mean - score) > 1e-6:
-        raise MeasurementError(
-            f"{path}: {task} {metric} is reported as {score:.6f}, but its {len(items)} items give "
-            f"{mean:.6f}: results and samples are not of the same evaluation"
-        )
+    check_items(items, score, f"{path}: {task} {metric}")
     versions = data.get("versions") or {}
     model_arguments = config.get("model_args")
     model_arguments = model_arguments if isinstance(model_arguments, dict) else {}
@@ -143,6 +151,20 @@ def read_lm_eval(directory: Path, task: str, metric: str) -> Evaluation:
         lm_eval_version=str(data.get("lm_eval_version")),
         model_arguments=model_arguments,
     )
+
+
+def check_items(items: Sequence[EvaluationItem], score: float, what: str) -> None:
+    """Raise MeasurementError unless every item is there once and their mean is ``score``."""
+    if not items:
+        raise MeasurementError(f"{what}: no items")
+    if len({(item.task, item.doc_id) for item in items}) != len(items):
+        raise MeasurementError(f"{what}: an item is there twice")
+    mean = math.fsum(item.score for item in items) / len(items)
+    if abs(mean - score) > 1e-6:
+        raise MeasurementError(
+            f"{what} is reported as {score:.6f}, but its {len(items)} items give {mean:.6f}: "
+            "results and samples are not of the same evaluation"
+        )
 
 
 def _only_result(directory: Path) -> Path:

@@ -20,12 +20,14 @@ LARGEST_SAMPLE = 10_000_000
 """Above this many requests a search for a sample size gives up with an error."""
 
 
-def _check_counts(count: int, n: int) -> None:
+def check_counts(count: int, n: int) -> None:
+    """Raise ValueError unless ``count`` of ``n`` is possible, and ``n`` at least 1."""
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"{count} of {n}: needs 0 <= count <= n and n >= 1")
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` lies between 0 and 1, both excluded."""
     if not 0 < value < 1:
         raise ValueError(f"{name} {value}: needs a number between 0 and 1, both excluded")
 
@@ -64,8 +66,8 @@ def lower_bound(count: int, n: int, confidence: float) -> float:
     """
     from scipy.special import betaincinv
 
-    _check_counts(count, n)
-    _check_share("confidence", confidence)
+    check_counts(count, n)
+    check_share("confidence", confidence)
     return 0.0 if count == 0 else float(betaincinv(count, n - count + 1, 1 - confidence))
 
 
@@ -76,8 +78,8 @@ def upper_bound(count: int, n: int, confidence: float) -> float:
     """
     from scipy.special import betaincinv
 
-    _check_counts(count, n)
-    _check_share("confidence", confidence)
+    check_counts(count, n)
+    check_share("confidence", confidence)
     return 1.0 if count == n else float(betaincinv(count + 1, n - count, confidence))
 
 
@@ -117,8 +119,8 @@ def judge_floor(count: int, n: int, floor: float, confidence: float) -> FloorTes
     Raises:
         ValueError: impossible counts or confidence.
     """
-    _check_counts(count, n)
-    _check_share("confidence", confidence)
+    check_counts(count, n)
+    check_share("confidence", confidence)
     if not 0 <= floor <= 1:
         raise ValueError(f"floor {floor}: needs a number from 0 to 1")
     p_value = probability_at_most(count, n, floor)
@@ -162,9 +164,9 @@ def judge_percentile(over: int, n: int, percentile: float, confidence: float) ->
     Raises:
         ValueError: impossible counts, percentile or confidence.
     """
-    _check_counts(over, n)
-    _check_share("percentile/100", percentile / 100)
-    _check_share("confidence", confidence)
+    check_counts(over, n)
+    check_share("percentile/100", percentile / 100)
+    check_share("confidence", confidence)
     allowed = _allowed(percentile)
     evidence: Evidence = "cannot tell"
     if probability_at_most(over, n, allowed) <= 1 - confidence:
@@ -190,8 +192,8 @@ def smallest_sample(percentile: float, confidence: float, over: int = 0) -> int:
     Raises:
         ValueError: impossible arguments, or a percentile that takes more than ten million.
     """
-    _check_share("percentile/100", percentile / 100)
-    _check_share("confidence", confidence)
+    check_share("percentile/100", percentile / 100)
+    check_share("confidence", confidence)
     if over < 0:
         raise ValueError(f"{over} requests over the limit: needs 0 or more")
     allowed = _allowed(percentile)
@@ -221,7 +223,7 @@ def sample_to_decide(over: int, n: int, percentile: float, confidence: float) ->
     over the limit is taken as it was seen; None when that share is itself not within the
     percentile, because then no number of requests would prove it.
     """
-    _check_counts(over, n)
+    check_counts(over, n)
     if over == 0:
         return smallest_sample(percentile, confidence)
     if over / n >= _allowed(percentile):
@@ -280,8 +282,8 @@ def percentile_interval(
         ValueError: no values, or an impossible percentile or confidence.
     """
     estimate = percentile_of(values, percentile)
-    _check_share("percentile/100", percentile / 100)
-    _check_share("confidence", confidence)
+    check_share("percentile/100", percentile / 100)
+    check_share("confidence", confidence)
     ordered = sorted(values)
     n, share, tail = len(ordered), percentile / 100, (1 - confidence) / 2
     # Value number r (from 1) lies above the percentile with P(X <= r - 1), which is below the tail

@@ -1,0 +1,50 @@
+"""An evaluation as a report keeps it: every item, so that it can be judged again without running.
+
+The report's key ``measurement`` holds it, under ``kind`` with the fields of ``Evaluation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_qwenvl.errors import MeasurementError
+from pytest_qwenvl.measure.lm_eval_result import Evaluation, check_items
+
+KIND = "evaluation"
+
+
+def as_evidence(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as JSON values; :func:`evaluation_from` reads them back unchanged."""
+    values: dict[str, Any] = _adapter().dump_python(evaluation, mode="json")
+    return {"kind": KIND, **values}
+
+
+def evaluation_from(evidence: Mapping[str, Any]) -> Evaluation:
+    """The evaluation that :func:`as_evidence` wrote.
+
+    Raises:
+        MeasurementError: it is none, or does not fit itself: an item is missing or there twice,
+            the items do not give the score.
+    """
+    if evidence.get("kind") != KIND:
+        raise MeasurementError(f"the report keeps a {evidence.get('kind')!r}, no {KIND}")
+    fields = {name: value for name, value in evidence.items() if name != "kind"}
+    try:
+        evaluation = _adapter().validate_python(fields)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MeasurementError(
+            f"the evaluation kept in the report cannot be read: {where}: {first['msg']}"
+        ) from problem
+    check_items(evaluation.items, evaluation.score, f"{evaluation.task} {evaluation.metric}")
+    return evaluation
+
+
+@cache
+def _adapter() -> TypeAdapter[Evaluation]:
+    return TypeAdapter(Evaluation)
