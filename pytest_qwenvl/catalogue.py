@@ -24,10 +24,12 @@ _ID = re.compile(r"QVL-[A-Z]+-\d{3}")
 _MUST = re.compile(r"\bMUST\b")
 _TOP_KEYS = ("version", "requirement")
 _REQUIRED_KEYS = ("id", "group", "level", "since", "must", "rationale", "source")
-_KEYS = (*_REQUIRED_KEYS, "test", "per", "applies_to")
+_KEYS = (*_REQUIRED_KEYS, "test", "per", "applies_to", "judge")
 _LEVELS = ("core", "extended")
 _PER = ("deployment", "model")
 _BACKENDS = ("npu", "cpu")
+JUDGE_NAMES = ("score", "answers", "baseline")
+"""What ``report.judges`` can decide from a measurement, without running anything."""
 
 
 @dataclass(frozen=True)
@@ -223,8 +225,13 @@ def _requirement(path: Path, number: int, entry: dict[str, Any]) -> Requirement:
     per = entry.get("per", "deployment")
     if per not in _PER:
         raise UsageProblem(f"{where}: per: {per!r} is neither of {' and '.join(_PER)}")
+    if (judge := entry.get("judge", "")) and judge not in JUDGE_NAMES:
+        raise UsageProblem(f"{where}: judge: {judge!r} is none of {', '.join(JUDGE_NAMES)}")
     return Requirement(
-        **{key: entry[key] for key in _REQUIRED_KEYS}, per=per, applies_to=tuple(applies_to)
+        **{key: entry[key] for key in _REQUIRED_KEYS},
+        per=per,
+        applies_to=tuple(applies_to),
+        judge=judge,
     )
 
 

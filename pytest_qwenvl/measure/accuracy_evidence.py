@@ -1,6 +1,7 @@
 """An evaluation as a report keeps it: every item, so that it can be judged again without running.
 
-The report's key ``measurement`` holds it, under ``kind`` with the fields of ``Evaluation``.
+The report's key ``measurement`` holds it: ``kind``, ``name`` (the task), and the fields of
+``Evaluation``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ KIND = "evaluation"
 def as_evidence(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON values; :func:`evaluation_from` reads them back unchanged."""
     values: dict[str, Any] = _adapter().dump_python(evaluation, mode="json")
-    return {"kind": KIND, **values}
+    return {"kind": KIND, "name": evaluation.task, **values}
 
 
 def evaluation_from(evidence: Mapping[str, Any]) -> Evaluation:
@@ -32,7 +33,7 @@ def evaluation_from(evidence: Mapping[str, Any]) -> Evaluation:
     """
     if evidence.get("kind") != KIND:
         raise MeasurementError(f"the report keeps a {evidence.get('kind')!r}, no {KIND}")
-    fields = {name: value for name, value in evidence.items() if name != "kind"}
+    fields = {name: value for name, value in evidence.items() if name not in ("kind", "name")}
     try:
         evaluation = _adapter().validate_python(fields)
     except ValidationError as problem:

@@ -44,6 +44,8 @@ class Requirement(Record):
         per: whether every deployment it applies to decides it, or only the smallest one of each
             model that the run selects: what number of devices and engine arguments cannot change.
         applies_to: the backends on which it can be decided; on another it is not claimed.
+        judge: what decides it from a measurement that the report keeps whole (a name of
+            ``report.judges``), so that it is never taken on trust; empty for the others.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Requirement(Record):
     source: str
     per: Literal["deployment", "model"] = "deployment"
     applies_to: tuple[Literal["npu", "cpu"], ...] = ("npu", "cpu")
+    judge: str = ""
 
 
 class ExchangeRecord(Record):

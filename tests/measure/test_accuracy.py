@@ -14,46 +14,16 @@ import pytest
 
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy import (
-    Evaluation,
-    EvaluationItem,
     judge_accuracy,
     lm_eval_arguments,
     read_lm_eval,
 )
-from pytest_qwenvl.profile import AccuracyFloor, ModelProfile
+from pytest_qwenvl.profile import ModelProfile
 from pytest_qwenvl.report.results import Outcome
+from tests.measure.evaluations import METRIC, evaluation, floor
 
 RECORDED = Path(__file__).parent / "samples" / "lm-eval"
-METRIC = "exact_match,none"
-
 PROFILE = ModelProfile.model_construct(name="qwen3-vl-8b")  # only its name is read
-
-
-def floor(**kwargs: Any) -> AccuracyFloor:
-    fields: dict[str, Any] = {
-        "task": "colours", "deployment": "offline-1npu", "metric": METRIC, "items": 6,
-        "floor": 0.5, "calibrated": True, "source": "invented for this test", **kwargs,
-    }  # fmt: skip
-    return AccuracyFloor(**fields)
-
-
-def evaluation(right: int, n: int, empty: int = 0, **kwargs: Any) -> Evaluation:
-    """``right`` right answers first, then wrong ones, of which the last ``empty`` are empty."""
-    items = tuple(
-        EvaluationItem(
-            task="colours", doc_id=index, prompt_digest="", image_digests=("a",),
-            answer="" if index >= n - empty else "red", parsed="", target="red",
-            score=float(index < right),
-        )
-        for index in range(n)
-    )  # fmt: skip
-    whole = Evaluation(
-        path=Path("results.json"), task="colours", metric=METRIC, harness="vllm-vlm",
-        score=right / n, stderr=None, items=items, limit=None, chat_template=True,
-        max_images=None, task_versions={"colours": "1.0"}, lm_eval_version="0.4.13",
-        model_arguments={},
-    )  # fmt: skip
-    return replace(whole, **kwargs)
 
 
 # --- the command line -------------------------------------------------------------------------
@@ -288,6 +258,11 @@ def test_uncalibrated_floor_is_labelled() -> None:
     judgement = judge_accuracy(evaluation(4, 6), floor(calibrated=False))
     assert judgement.evidence["calibrated"] is False
     assert "not calibrated" in judgement.sentence
+    # It can show a broken model, and can make no run CONFORMANT.
+    assert judgement.outcome is Outcome.INCONCLUSIVE
+    broken = judge_accuracy(evaluation(0, 6), floor(calibrated=False))
+    assert broken.outcome is Outcome.FAIL
+    assert "not calibrated" in broken.sentence
 
 
 @pytest.mark.parametrize(("empty", "outcome"), [(2, Outcome.PASS), (3, Outcome.FAIL)])

@@ -1,0 +1,45 @@
+"""``pytest-qwenvl gate``: judge a stored report again, for a script that must decide."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_qwenvl.commands.exit_codes import code_of
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand to those of the program."""
+    parser = commands.add_parser(
+        "gate",
+        help="judge a stored report again, and exit 0 only where it is CONFORMANT",
+        description="Recompute every verdict of a stored report from the measurements it keeps, "
+        "without running anything. Exit code: 0 CONFORMANT, 1 NON-CONFORMANT, 2 a report that "
+        "cannot be read, 3 PARTIAL.",
+    )
+    parser.add_argument("report", type=Path, metavar="REPORT", help="report.json, or its folder")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="REPORT",
+        help="an earlier report; what was measured must then be no worse than there",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pytest_qwenvl.report.gating import judge_again
+    from pytest_qwenvl.report.reading import read_report
+
+    baseline = read_report(arguments.baseline) if arguments.baseline else None
+    regated = judge_again(read_report(arguments.report), baseline)
+    run = regated.run
+    lines = [run.verdict_sentence, *(f"  {model.model}: {model.verdict.value}: {model.reason}"
+             for model in run.model_verdicts if len(run.model_verdicts) > 1)]  # fmt: skip
+    lines.append(f"{regated.judged} results judged again from what the report keeps")
+    if regated.changes:
+        lines += ["otherwise than the report says:", *(f"  {change}" for change in regated.changes)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return code_of(run.verdict)
