@@ -32,7 +32,7 @@ class Key(NamedTuple):
         return f"{self.text} on {self.model}/{self.deployment}"
 
 
-class Measurements:
+class Measurements(Mapping[Key, Any]):
     """Every measurement of a run, read when it is first asked for and then kept."""
 
     def __init__(self, run: RunRecord) -> None:
@@ -61,9 +61,8 @@ class Measurements:
             self._read[key] = read_measurement(self._raw[key])
         return self._read[key]
 
-    def get(self, key: Key) -> Any:
-        """The same, or None where the report keeps none."""
-        return self[key] if key in self else None
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
 def key_of(result: Result) -> Key | None:
