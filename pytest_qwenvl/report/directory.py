@@ -12,6 +12,7 @@ from pytest_qwenvl.errors import UsageProblem
 
 REPORT_NAME = "report.json"
 RESULTS_NAME = "results.jsonl"
+PAGE_NAME = "report.html"
 PROBE_BYTES = 256 * 1024
 """What must fit on the disk at the start; a report grows to about this."""
 
@@ -50,7 +51,7 @@ def check_directory(path: Path) -> None:
 
 
 class ReportDirectory:
-    """One run's hold on a report directory, and its two files.
+    """One run's hold on a report directory, and its files.
 
     A lock on the directory itself keeps a second run from writing its report into the same
     place; it goes with the process, whatever ends it.
@@ -80,7 +81,11 @@ class ReportDirectory:
                 raise
 
     def begin_results(self, header: str) -> None:
-        """Start ``results.jsonl`` anew with one header line; raises OSError."""
+        """Start ``results.jsonl`` anew with one header line; raises OSError.
+
+        An earlier run's page goes: beside this run's results it would show another's.
+        """
+        (self.path / PAGE_NAME).unlink(missing_ok=True)
         target = self.path / RESULTS_NAME
         self._results_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self.append_results([header])
@@ -109,18 +114,11 @@ class ReportDirectory:
 
     def replace_report(self, text: str) -> None:
         """Replace ``report.json`` in one step; raises OSError and then leaves the old one."""
-        partial = self.path / f"{REPORT_NAME}.partial"
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path / REPORT_NAME)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
+        replace_file(self.path / REPORT_NAME, f"{text}\n")
+
+    def replace_page(self, text: str) -> None:
+        """Replace ``report.html`` in one step; raises OSError and then leaves the old one."""
+        replace_file(self.path / PAGE_NAME, text)
 
     def close(self) -> None:
         """Let go of the directory; the files stay."""
@@ -128,6 +126,21 @@ class ReportDirectory:
             if fd is not None:
                 os.close(fd)
         self._results_fd = self._lock_fd = None
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all; raises OSError and then leaves what was there."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def _why(error: OSError) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_qwenvl.report.html_accuracy import Flips
     from pytest_qwenvl.report.html_measured import Load, Scored
 
-PAGE_NAME = "report.html"
 PICTURES_FOLDER = "pictures"
 """In the report's folder: pictures of evaluated items, each named by its digest."""
 
@@ -121,7 +120,7 @@ def _plots(run: RunRecord, baseline: RunRecord | None) -> Plots:
             for its, partner in zip(scores, partners, strict=True)
             if partner is not None and partner.items and its.items
         ),
-        timeline(bars, WORDS["no_device"].en) if bars else None,
+        timeline(bars) if bars else None,
     )
 
 
@@ -164,6 +163,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(t=_translated, label=_label, moment=moment)
     environment.filters.update(
+        basename=lambda name: name.rpartition("/")[2],
         cut=clean,
         metric=lambda name: NAMES.get(name, name),
         number=number,

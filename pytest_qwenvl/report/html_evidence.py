@@ -138,12 +138,12 @@ class EvidenceReader:
 
     def item_picture(self, digest: str, folder: str) -> Picture:
         """The picture of an evaluated item, which the report's folder has by its digest."""
-        if self._root is None or not _DIGEST.fullmatch(digest):
-            return Picture(digest[:16], problem="not kept in the report's folder")
-        for suffix in (".png", ".jpg"):
-            if (self._root / folder / f"{digest}{suffix}").is_file():
-                return self.picture(f"{folder}/{digest}{suffix}")
-        return Picture(digest[:16], problem="not kept in the report's folder")
+        if self._root is not None and _DIGEST.fullmatch(digest):
+            for suffix in (".png", ".jpg"):
+                if (self._root / folder / f"{digest}{suffix}").is_file():
+                    picture = self.picture(f"{folder}/{digest}{suffix}")
+                    return picture._replace(name=digest[:12])
+        return Picture(digest[:12], problem="not kept in the report's folder")
 
     def _exchange(self, exchange: ExchangeRecord, left: list[int], room: int) -> ShownExchange:
         names = [name for name in exchange.files if _is_picture(name)]

@@ -8,6 +8,7 @@ make right-to-left text of what follows.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -16,6 +17,7 @@ LONGEST_TEXT = 20_000
 
 _MOST_MEMBERS = 12
 _DEEPEST = 6
+_LONGEST_LINE = 100
 
 # Colours and cursor movements of a terminal, and the titles it sets.
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
@@ -53,22 +55,30 @@ def _written_out(match: re.Match[str]) -> str:
 def value_text(value: Any, longest: int) -> str:
     """A value of the evidence as a person reads it: text as it is, the rest as short JSON.
 
-    Long lists keep their beginning and say how many members they have; the result has about
-    ``longest`` characters at most.
+    A member a line where one line does not hold it. Long lists keep their beginning and say how
+    many members they have, numbers six digits; the result has about ``longest`` characters at most.
     """
     if isinstance(value, str):
         return clean(value, longest)
     shown = _shortened(value, longest, 0)
-    flat = json.dumps(shown, ensure_ascii=False)
-    if len(flat) > 100:
-        flat = json.dumps(shown, ensure_ascii=False, indent=1)
+    flat = _flat(shown)
+    if len(flat) > _LONGEST_LINE and isinstance(shown, list):
+        flat = "\n".join(map(_flat, shown))
+    elif len(flat) > _LONGEST_LINE and isinstance(shown, dict):
+        flat = "\n".join(f"{key}: {_flat(its)}" for key, its in shown.items())
     return clean(flat, longest)
+
+
+def _flat(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(value: Any, longest: int, depth: int) -> Any:
     # The members beyond the first dozen are not even looked at: an item's list can be long.
     if isinstance(value, str):
         return value if len(value) <= longest else f"{value[:longest]}… ({len(value):,} characters)"
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
     if not isinstance(value, (dict, list)):
         return value
     if depth >= _DEEPEST:

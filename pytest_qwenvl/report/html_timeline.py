@@ -9,7 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from pytest_qwenvl.report.html_measured import finite
-from pytest_qwenvl.report.html_svg import Scale, drawing, short, tag, x_axis
+from pytest_qwenvl.report.html_svg import Scale, drawing, short, tag, word, x_axis
 from pytest_qwenvl.report.results import EngineRecord, RunRecord
 
 _WIDTH = 980
@@ -72,7 +72,7 @@ def _last_decided(run: RunRecord, engine: EngineRecord) -> float:
     return max(ends, default=engine.started)
 
 
-def timeline(bars: Sequence[Bar], word_for_none: str) -> Markup:
+def timeline(bars: Sequence[Bar]) -> Markup:
     """The plot: a row a device, more where engines held it at the same time."""
     devices = sorted({bar.device for bar in bars}, key=lambda it: -1 if it is None else it)
     end = max(bar.end for bar in bars)
@@ -87,8 +87,10 @@ def timeline(bars: Sequence[Bar], word_for_none: str) -> Markup:
             lanes[lane : lane + 1] = [bar.end]
             rows.append(_bar(bar, x, top + lane * (_BAR + _GAP)))
         y = top + len(lanes) * (_BAR + _GAP) + _GAP
-        name = word_for_none if device is None else str(device)
-        rows.append(tag("text", name, x=_LEFT - 8, y=top + 12, class_="end"))
+        place = {"x": _LEFT - 8, "y": top + 12, "class_": "end"}
+        rows.append(
+            word("no_device", **place) if device is None else word("device", device, **place)
+        )
     told = f"{len(bars)} engines on {len(devices)} devices over {end / 60:.1f} minutes"
     return drawing(_WIDTH, int(y + 20), told, x_axis(x, _TOP, y), *rows, large=True)
 

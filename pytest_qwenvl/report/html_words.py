@@ -177,7 +177,7 @@ WORDS: dict[str, Words] = {
         "Hatched: starting; solid: serving, until the last requirement it decided; cross: failed.",
         "斜纹：启动中；实心：服务中，至其判定的最后一项要求；叉：失败。",
     ),
-    "device": Words("device", "设备"),
+    "device": Words("device {0}", "设备 {0}"),
     "no_device": Words("no device", "无设备"),
     "minutes": Words("minutes since the run began", "运行开始后的分钟数"),
     # Everything else.

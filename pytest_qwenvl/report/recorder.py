@@ -2,7 +2,8 @@
 
 Two files in the report directory, each for one kind of end. ``results.jsonl`` gets one line the
 moment a requirement is judged. ``report.json`` is the whole record, replaced in one step at
-least once a second while results come: whatever kills the run, a readable report is left.
+least once a second while results come: whatever kills the run, a readable report is left. A run
+that comes to its end draws ``report.html`` of it.
 """
 
 from __future__ import annotations
@@ -214,6 +215,7 @@ class RunRecorder:
                 }
             )
             self.flush()
+            self._write_page()
             self._closed = True
             if self._directory is not None:
                 self._directory.close()
@@ -236,6 +238,24 @@ class RunRecorder:
             else:
                 if not self._unwritten_lines:
                     self.problem = ""
+
+    def _write_page(self) -> None:
+        """Draw ``report.html`` of the finished record."""
+        if self._directory is None:
+            return
+        from pytest_qwenvl.report.html import render_page
+
+        try:
+            self._directory.replace_page(render_page(self.snapshot(), root=self._directory.path))
+        except OSError as error:
+            self._note(error)
+        except Exception as error:
+            # Hours of results must not be lost over a drawing of them.
+            self.problem = self.problem or (
+                f"report.html could not be drawn ({type(error).__name__}: {error}); report.json is "
+                "whole, and pytest-qwenvl report --html draws the page again"
+            )
+            self._warn(self.problem)
 
     def _begin(self) -> None:
         assert self._directory is not None
