@@ -30,6 +30,8 @@ _PER = ("deployment", "model")
 _BACKENDS = ("npu", "cpu")
 JUDGE_NAMES = ("score", "answers", "baseline")
 """What ``report.judges`` can decide from a measurement, without running anything."""
+COMPARING = frozenset({"baseline"})
+"""Those of them that take an earlier measurement too."""
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,22 @@ def drop_inapplicable(
     return dropped
 
 
+def drop_comparisons(items: list[pytest.Item], catalogue: Catalogue) -> list[pytest.Item]:
+    """Remove, and return, the items that compare with a baseline, for a run that has none.
+
+    Such a requirement is not claimed: without an earlier run there is nothing to be no worse than.
+    """
+    from pytest_qwenvl.catalogue import COMPARING
+
+    def compares(item: pytest.Item) -> bool:
+        requirement = requirement_of(item)
+        return requirement is not None and catalogue[requirement].judge in COMPARING
+
+    dropped = [item for item in items if compares(item)]
+    items[:] = [item for item in items if not compares(item)]
+    return dropped
+
+
 def held_back(dropped: list[pytest.Item]) -> list[NotRun]:
     """The deployments behind dropped items, each once, with the reason."""
     found: dict[str, NotRun] = {}

@@ -38,6 +38,7 @@ class Config(BaseModel):
             the only one it lists.
         api_key_env: name of the variable that holds the endpoint's key.
         waivers: file of known failures.
+        baseline: report of an earlier run to compare with.
         catalogue: the suite's catalogue of requirements; None outside a conformance suite.
     """
 
@@ -58,6 +59,7 @@ class Config(BaseModel):
     served_model_name: str | None = None
     api_key_env: str | None = None
     waivers: Path | None = None
+    baseline: Path | None = None
     catalogue: Path | None = None
 
     @property

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.measure.bench_result import LoadResult
     from pytest_qwenvl.measure.lm_eval_result import Evaluation
+    from pytest_qwenvl.report.measurements import Measurements
 
 # Why the engine of a deployment did not start: it is started once, and so fails once.
 _FAILED = pytest.StashKey[dict[str, EngineStartError]]()
@@ -194,6 +195,14 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     collected = Evidence()
     request.node.stash[EVIDENCE] = collected
     return collected
+
+
+@pytest.fixture(scope="session")
+def baseline(request: pytest.FixtureRequest) -> Measurements | None:
+    """What the run of ``--baseline`` measured, by deployment, kind and name; None without one."""
+    from pytest_qwenvl.run import baseline_of
+
+    return baseline_of(request.config)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.measure.lm_eval_result import Evaluation
     from pytest_qwenvl.report.progress import StepProgress
 
+_LM_EVAL = Path(__file__).with_name("engines") / "lm_eval_worker.py"
 # Of prompts, pictures and arrival times: the same load on every run, so that runs compare.
 _SEED = 0
 
@@ -34,8 +36,10 @@ def run_lm_eval(
         MeasurementError: lm-eval is missing, failed, or left no result that can be judged.
     """
     from pytest_qwenvl.engines.command import Launch, engine_arguments
-    from pytest_qwenvl.measure.accuracy import lm_eval_arguments
+    from pytest_qwenvl.measure.finish_reasons import FINISH_REASONS, with_finish_reasons
+    from pytest_qwenvl.measure.lm_eval_command import lm_eval_arguments
     from pytest_qwenvl.measure.lm_eval_result import read_lm_eval
+    from pytest_qwenvl.weights_digest import weights_digest
 
     interpreter = session.interpreter
     if not interpreter.has_lm_eval:
@@ -77,9 +81,13 @@ def run_lm_eval(
             interpreter.engine_versions,
         ),
     )
-    launch = Launch((str(interpreter.path), "-m", "lm_eval", *arguments), environment)
+    reasons = directory / FINISH_REASONS
+    command = (str(interpreter.path), str(_LM_EVAL), str(reasons), *arguments)
+    launch = Launch(command, environment)
     _run(session, "lm-eval", planned, launch, lease, directory / "lm-eval.log", floor.timeout)
-    return read_lm_eval(directory / "results", floor.task, floor.metric)
+    evaluation = read_lm_eval(directory / "results", floor.task, floor.metric)
+    evaluation = with_finish_reasons(evaluation, reasons)
+    return replace(evaluation, weights=weights_digest(planned.weights))
 
 
 def run_bench(

@@ -113,6 +113,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("--served-model-name", "qwenvl_served_model_name", "served_model_name", str, "NAME",
            "the name the endpoint serves the model under (default: the profile's, or the only "
            "one it lists)"),
+    Option("--baseline", "qwenvl_baseline", "baseline", read_path, "FILE",
+           "report.json of an earlier run, or its folder: what is measured must be no worse"),
     Option("--waivers", "qwenvl_waivers", "waivers", read_path, "FILE",
            "known failures, each with a reason, an owner and the day it expires"),
 )  # fmt: skip

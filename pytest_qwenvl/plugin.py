@@ -167,6 +167,8 @@ def pytest_collection_modifyitems(
             groups[name] = catalogue[name].group
         left_out = collection.drop_inapplicable(items, catalogue, plan_of(config).inventory.backend)
         left_out += collection.decide_once(items, catalogue)
+        if config_of(config).baseline is None:
+            left_out += collection.drop_comparisons(items, catalogue)
         if left_out:
             config.hook.pytest_deselected(items=left_out)
         if any(collection.planned_of(item) for item in items):

@@ -34,6 +34,7 @@ from pytest_qwenvl.report.verdict import Claim, settle
 from pytest_qwenvl.run import (
     WORKER_INPUT,
     attach_run,
+    baseline_of,
     catalogue_of,
     config_of,
     engine_session_of,
@@ -139,6 +140,7 @@ def begin_recording(config: pytest.Config) -> Recording:
     asked = config_of(config)
     catalogue = catalogue_of(config)
     waivers = waivers_of(config)
+    baseline_of(config)
     try:
         versions: dict[str, str] = {}
         if plan.endpoint is None:

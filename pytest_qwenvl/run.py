@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,11 +21,15 @@ from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.waivers import Waiver, load_waivers
 from pytest_qwenvl.weights import find_weights
 
+if TYPE_CHECKING:
+    from pytest_qwenvl.report.measurements import Measurements
+
 _CONFIG = pytest.StashKey[Config]()
 _PLAN = pytest.StashKey[Plan]()
 _CATALOGUE = pytest.StashKey[Catalogue]()
 _SESSION = pytest.StashKey[EngineSession]()
 _WAIVERS = pytest.StashKey[tuple[Waiver, ...]]()
+_BASELINE = pytest.StashKey["Measurements | None"]()
 _RUN_ID = pytest.StashKey[str]()
 WORKER_INPUT = "qwenvl"
 
@@ -161,6 +166,30 @@ def catalogue_of(config: pytest.Config) -> Catalogue:
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
     return config.stash[_CATALOGUE]
+
+
+def baseline_of(config: pytest.Config) -> Measurements | None:
+    """What the run of ``--baseline`` measured; None without one.
+
+    Raises:
+        pytest.UsageError: the report cannot be read, or keeps no measurement.
+    """
+    if _BASELINE not in config.stash:
+        from pytest_qwenvl.report.measurements import Measurements
+        from pytest_qwenvl.report.reading import read_report
+
+        path = config_of(config).baseline
+        try:
+            found = None if path is None else Measurements(read_report(path))
+        except UsageProblem as problem:
+            raise pytest.UsageError(f"--baseline: {problem}") from None
+        if found is not None and not found:
+            raise pytest.UsageError(
+                f"--baseline {path}: keeps no measurement to compare with; give the report of a "
+                "run with the groups accuracy or latency"
+            )
+        config.stash[_BASELINE] = found
+    return config.stash[_BASELINE]
 
 
 def waivers_of(config: pytest.Config) -> tuple[Waiver, ...]:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_qwenvl.catalogue import COMPARING
 from pytest_qwenvl.errors import MeasurementError, UsageProblem
 from pytest_qwenvl.measure.judgement import Judgement
-from pytest_qwenvl.report.judges import AGAINST_BASELINE, Case, judge_case
+from pytest_qwenvl.report.judges import Case, judge_case
 from pytest_qwenvl.report.measurements import BASELINE, Key, Measurements, key_of, read_measurement
 from pytest_qwenvl.report.results import Outcome, Requirement, Result, RunRecord
 from pytest_qwenvl.report.verdict import Claim, judge_run, place_of
@@ -138,7 +139,7 @@ class _Again:
 
     def missing_comparisons(self) -> Iterator[Result]:
         """Results of what the baseline asks for and the run did not judge."""
-        wanted = [it for it in self.requirements.values() if it.judge in AGAINST_BASELINE]
+        wanted = [it for it in self.requirements.values() if it.judge in COMPARING]
         if not wanted:
             raise UsageProblem(
                 f"--baseline: the report of run {self.run.run_id} has catalogue "
@@ -181,7 +182,7 @@ class _Again:
     def _judge(self, requirement: Requirement, key: Key, evidence: dict[str, Any]) -> Judgement:
         try:
             earlier = None
-            if requirement.judge in AGAINST_BASELINE:
+            if requirement.judge in COMPARING:
                 earlier = self._earlier(key, evidence)
                 if earlier is None:
                     return Judgement(

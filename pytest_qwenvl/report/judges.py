@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_qwenvl.catalogue import COMPARING
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy import judge_accuracy
 from pytest_qwenvl.measure.answers import judge_answers
@@ -19,9 +20,6 @@ from pytest_qwenvl.measure.baseline import judge_against_baseline
 from pytest_qwenvl.measure.judgement import Judgement
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
 from pytest_qwenvl.profile import AccuracyFloor
-
-AGAINST_BASELINE = frozenset({"baseline"})
-"""The judges that take an earlier measurement too."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def judge_case(judge: str, case: Case) -> Judgement:
     """
     if judge not in JUDGES:
         raise MeasurementError(f"no judge is called {judge!r}; there are: {', '.join(JUDGES)}")
-    if judge in AGAINST_BASELINE and case.baseline is None:
+    if judge in COMPARING and case.baseline is None:
         raise MeasurementError("there is no baseline to compare with")
     return JUDGES[judge](case)
 

@@ -40,6 +40,7 @@ VALUES = {
     "report_directory": ("report", Path("report")),
     "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
     "waivers": ("waivers.toml", Path("waivers.toml")),
+    "baseline": ("earlier.json", Path("earlier.json")),
     "container_runtime": ("podman", "podman"),
     "container_options": ("--ulimit=nofile=9:9", ("--ulimit=nofile=9:9",)),
 }
