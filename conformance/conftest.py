@@ -10,14 +10,14 @@ import pytest
 
 from conformance import served_answers
 from conformance.known_faults import KnownFault, load_known_faults
-from conformance.offline_answers import OfflineAnswers, ask, offline_partner
+from conformance.offline_answers import OfflineAnswers, ask
 from conformance.refusing import Refusing
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.devices.lease import Lease
 from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
-from pytest_qwenvl.planning import PlannedDeployment
+from pytest_qwenvl.planning import PlannedDeployment, offline_partner
 from pytest_qwenvl.protocol.findings import Deviation, load_deviations
 
 SERVED_EQUALS_OFFLINE = "QVL-CON-001"
@@ -87,7 +87,7 @@ def answer_book(request: pytest.FixtureRequest, engine_session: EngineSession) -
             partner = offline_partner(engine_session.plan, planned)
             if partner is not None:
                 wanted.add(partner.id)
-    return OfflineAnswers(wanted)
+    return OfflineAnswers(engine_session, wanted)
 
 
 @pytest.fixture

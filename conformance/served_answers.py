@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
+from conformance import kept_answers
 from conformance.asking import chat, text_of
 from conformance.offline_answers import MAX_TOKENS, SAMPLING, parity_questions
 from fixtures.bank import Item
@@ -26,21 +25,13 @@ def ask_served(server: Endpoint, planned: PlannedDeployment) -> list[str]:
 
 
 def keep(session: EngineSession, planned: PlannedDeployment, answers: Sequence[str]) -> None:
-    """Write a deployment's answers into its folder of the run, whole or not at all."""
-    path = session.directory_of(planned) / _FILE
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(list(answers)), encoding="utf-8")
-    unfinished.replace(path)
+    """Leave a deployment's answers for others of this run."""
+    kept_answers.keep(session, planned, _FILE, answers)
 
 
 def kept(session: EngineSession, planned: PlannedDeployment) -> list[str] | None:
-    """What :func:`keep` wrote in this run, in whatever process; None when it did not."""
-    path: Path = session.run_directory / planned.profile.name / planned.deployment.name / _FILE
-    try:
-        answers: list[str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return answers
+    """What :func:`keep` left in this run, in whatever process; None when it did not."""
+    return kept_answers.kept(session, planned, _FILE)
 
 
 def check_agreement(

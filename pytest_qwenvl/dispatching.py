@@ -92,15 +92,18 @@ def in_order(works: Sequence[Work], devices: int, workers: int) -> list[Work]:
     shortest = expected_seconds(best, devices, workers)
     bound = lower_bound(others, min(devices, sum(work.devices for work in others)))
     chance = random.Random(0)
+    current, its_seconds = best, shortest
     for _ in range(_TRIALS):
         if shortest <= _GOOD_ENOUGH * bound:
             break
-        trial = list(best)
+        trial = list(current)
         moved = trial.pop(chance.randrange(len(trial)))
         trial.insert(chance.randrange(len(trial) + 1), moved)
         seconds = expected_seconds(trial, devices, workers)
         # Equal ones too: the way to a better order may lead over them.
-        if seconds <= shortest:
+        if seconds <= its_seconds:
+            current, its_seconds = trial, seconds
+        if seconds < shortest:
             best, shortest = trial, seconds
     return [*free_of_devices, *best]
 

@@ -96,6 +96,18 @@ def make_plan(
     )
 
 
+def offline_partner(plan: Plan, served: PlannedDeployment) -> PlannedDeployment | None:
+    """The offline deployment of the same model on as many devices, if the run has one."""
+    for one in plan.deployments:
+        if (one.profile.name, one.deployment.mode, one.deployment.npus) == (
+            served.profile.name,
+            "offline",
+            served.deployment.npus,
+        ):
+            return one
+    return None
+
+
 def _allowed_npus(config: Config, inventory: Inventory) -> int:
     visible = len(inventory.devices)
     if config.npus is None:

@@ -65,19 +65,35 @@ class XdistHooks:
     def pytest_configure_node(self, node: Any) -> None:
         """Send the worker what the user asked for, as it was read here."""
         from pytest_qwenvl.run import WORKER_INPUT, worker_input
+        from pytest_qwenvl.scheduling import PAUSES
 
         node.workerinput[WORKER_INPUT] = worker_input(node.config)
+        node.workerinput[PAUSES] = _schedules(node.config)
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Give models to workers whole, unless another way was asked for with ``--dist``."""
-        from pytest_qwenvl.run import plan_of, wants_suite
-
-        if config.option.dist not in {"load", "loadgroup"} or not wants_suite(config):
+        """Give deployments to workers whole, unless another way was asked for with ``--dist``."""
+        if not _schedules(config):
             return None
-        from pytest_qwenvl.scheduling import model_scheduling
+        from pytest_qwenvl.run import plan_of
+        from pytest_qwenvl.scheduling import DeploymentScheduling
 
-        return model_scheduling(config, log, plan_of(config))
+        return DeploymentScheduling(config, log, plan_of(config))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """On a worker, before the first test: have something to wait at between deployments."""
+        from pytest_qwenvl.scheduling import PAUSES, append_pause
+
+        if getattr(session.config, "workerinput", {}).get(PAUSES):
+            append_pause(session)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Nothing is run, and nothing reported, of a pause."""
+        from pytest_qwenvl.scheduling import Pause
+
+        return True if isinstance(item, Pause) else None
 
     @pytest.hookimpl
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -87,6 +103,13 @@ class XdistHooks:
         recording = current()
         if recording is not None:
             recording.take_rest(getattr(node, "workeroutput", {}))
+
+
+def _schedules(config: pytest.Config) -> bool:
+    """Whether tests are handed to workers by deployment; ``load`` is what ``-n`` alone means."""
+    from pytest_qwenvl.run import wants_suite
+
+    return config.option.dist in {"load", "loadgroup"} and wants_suite(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -42,7 +42,11 @@ def is_worker(config: pytest.Config) -> bool:
 def worker_input(config: pytest.Config) -> str:
     """What the controller sends its workers, as JSON."""
     return json.dumps(
-        {"config": config_of(config).model_dump(mode="json"), "run_id": run_id_of(config)}
+        {
+            "config": config_of(config).model_dump(mode="json"),
+            "run_id": run_id_of(config),
+            "root": str(report_root(config)),
+        }
     )
 
 
@@ -246,6 +250,8 @@ def report_root(config: pytest.Config) -> Path:
     report = config_of(config).report_directory
     if report is not None:
         return report
+    if is_worker(config):
+        return Path(json.loads(config.workerinput[WORKER_INPUT])["root"])  # type: ignore[attr-defined]
     factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
     return factory.getbasetemp() / "qwenvl"
 
