@@ -246,7 +246,10 @@ def existing_engine_session(config: pytest.Config) -> EngineSession | None:
 
 
 def report_root(config: pytest.Config) -> Path:
-    """The report directory; where none was asked for, pytest's own temporary one."""
+    """The report directory; where none was asked for, pytest's own temporary one.
+
+    The same in the controller and its workers, which leave there what others compare with.
+    """
     report = config_of(config).report_directory
     if report is not None:
         return report
