@@ -14,7 +14,7 @@ from typing import Any
 from pytest_qwenvl.catalogue import COMPARING
 from pytest_qwenvl.errors import MeasurementError, UsageProblem
 from pytest_qwenvl.measure.judgement import Judgement
-from pytest_qwenvl.report.judges import Case, judge_case
+from pytest_qwenvl.report.judges import JUDGES, Case, judge_case
 from pytest_qwenvl.report.measurements import BASELINE, Key, Measurements, key_of, read_measurement
 from pytest_qwenvl.report.results import Outcome, Requirement, Result, RunRecord
 from pytest_qwenvl.report.verdict import Claim, judge_run, place_of
@@ -139,7 +139,7 @@ class _Again:
 
     def missing_comparisons(self) -> Iterator[Result]:
         """Results of what the baseline asks for and the run did not judge."""
-        wanted = [it for it in self.requirements.values() if it.judge in COMPARING]
+        wanted = [it for it in self.requirements.values() if it.judge in COMPARING & JUDGES.keys()]
         if not wanted:
             raise UsageProblem(
                 f"--baseline: the report of run {self.run.run_id} has catalogue "
@@ -152,7 +152,7 @@ class _Again:
         for requirement in wanted:
             known = {key_of(it) for it in self.run.results if it.requirement == requirement.id}
             for key in dict.fromkeys(keys):
-                if key not in known:
+                if key not in known and key.kind == JUDGES[requirement.judge].kind:
                     yield self._comparison(requirement, key)
 
     def _comparison(self, requirement: Requirement, key: Key) -> Result:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from pytest_qwenvl.catalogue import COMPARING
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy import judge_accuracy
+from pytest_qwenvl.measure.accuracy_evidence import KIND as EVALUATION
 from pytest_qwenvl.measure.answers import judge_answers
 from pytest_qwenvl.measure.baseline import judge_against_baseline
 from pytest_qwenvl.measure.judgement import Judgement
@@ -52,7 +53,7 @@ def judge_case(judge: str, case: Case) -> Judgement:
         raise MeasurementError(f"no judge is called {judge!r}; there are: {', '.join(JUDGES)}")
     if judge in COMPARING and case.baseline is None:
         raise MeasurementError("there is no baseline to compare with")
-    return JUDGES[judge](case)
+    return JUDGES[judge].decide(case)
 
 
 def _floor_of(case: Case) -> AccuracyFloor:
@@ -79,10 +80,18 @@ def _floor_of(case: Case) -> AccuracyFloor:
     )
 
 
-JUDGES: dict[str, Callable[[Case], Judgement]] = {
-    "score": lambda case: judge_accuracy(case.measurement, _floor_of(case)),
-    "answers": lambda case: judge_answers(case.measurement, _floor_of(case)),
-    "baseline": lambda case: judge_against_baseline(
-        case.measurement, case.baseline, _floor_of(case)
+class Judge(NamedTuple):
+    """One way to judge: measurements of which kind, and how."""
+
+    kind: str
+    decide: Callable[[Case], Judgement]
+
+
+JUDGES: dict[str, Judge] = {
+    "score": Judge(EVALUATION, lambda case: judge_accuracy(case.measurement, _floor_of(case))),
+    "answers": Judge(EVALUATION, lambda case: judge_answers(case.measurement, _floor_of(case))),
+    "baseline": Judge(
+        EVALUATION,
+        lambda case: judge_against_baseline(case.measurement, case.baseline, _floor_of(case)),
     ),
 }

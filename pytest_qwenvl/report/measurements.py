@@ -28,6 +28,11 @@ class Key(NamedTuple):
     deployment: str
     text: str
 
+    @property
+    def kind(self) -> str:
+        """``evaluation`` or ``load``."""
+        return self.text.partition(" ")[0]
+
     def __str__(self) -> str:
         return f"{self.text} on {self.model}/{self.deployment}"
 
