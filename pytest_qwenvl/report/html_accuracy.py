@@ -91,7 +91,12 @@ def _dot(scored: Scored, x: Scale, y: float, kind: str) -> Markup:
 def flips_of(scored: Scored, baseline: Scored, most: int) -> Flips:
     """The items of both runs whose answers changed between right and wrong, the lost ones first."""
     before = {item.key: item for item in baseline.items}
-    pairs = [(before[item.key], item) for item in scored.items if item.key in before]
+    pairs = [
+        (old, item)
+        for item in scored.items
+        if (old := before.get(item.key)) is not None
+        and (old.asked, old.target) == (item.asked, item.target)
+    ]
     flips = [Flip(old.right, old, new) for old, new in pairs if old.right != new.right]
     flips.sort(key=lambda flip: not flip.lost)
     lost = sum(flip.lost for flip in flips)

@@ -35,13 +35,17 @@ def distribution(load: Load, series: Series) -> Markup:
     name = NAMES.get(series.metric, series.metric)
     budgets = [budget for budget in load.budgets if budget.metric == series.metric]
     points = _steps(series)
-    marks = [value for value, _ in points] + [budget.budget_ms for budget in budgets]
+    earlier = _share_steps(series.earlier)
+    marks = [value for value, _ in points + earlier] + [it.budget_ms for it in budgets]
     x = scale_of(marks, _LEFT, _RIGHT)
     y = Scale(0, 1, _BOTTOM, _TOP)
     labels = {share: f"{share:.0%}" for share in (0.0, 0.25, 0.5, 0.75, 1.0)}
     parts = [x_axis(x, _TOP, _BOTTOM, " ms"), y_axis(y, _LEFT, _RIGHT, labels)]
     for index, budget in enumerate(budgets):
         parts.append(_budget_marks(budget, x, y, _TOP - 4 - 11 * (index % 2)))
+    if earlier:
+        parts.append(tag("path", d=_staircase(earlier, x, y, True), class_="curve earlier"))
+        parts.append(word("baseline.dashed", x=_RIGHT, y=_BOTTOM - 6, class_="end faint"))
     parts.append(tag("path", d=_staircase(points, x, y, series.whole), class_="curve"))
     parts += [_gate(budget, x, y) for budget in budgets]
     parts.append(word("share", x=_LEFT - 34, y=_BOTTOM + 32))
@@ -93,10 +97,15 @@ def _told(series: Series) -> str:
 
 
 def _steps(series: Series) -> list[tuple[float, float]]:
-    """Value and share of the distribution's steps; at most a hundred, the largest among them."""
-    if not series.whole:
-        return [(value, p / 100) for p, value in series.percentiles.items()]
-    values = sorted(series.values)
+    """Value and share of the distribution's steps, or of the percentiles there are."""
+    if series.whole:
+        return _share_steps(series.values)
+    return [(value, p / 100) for p, value in series.percentiles.items()]
+
+
+def _share_steps(times: Sequence[float]) -> list[tuple[float, float]]:
+    """Value and share; at most a hundred steps, the largest value among them."""
+    values = sorted(times)
     n = len(values)
     chosen = (
         range(n)

@@ -38,12 +38,14 @@ class Series:
             percentiles alone.
         starts: seconds since the first request was sent, one a value.
         percentiles: value by percentile.
+        earlier: values of the baseline's load; empty without one.
     """
 
     metric: str
     values: tuple[float, ...]
     starts: tuple[float, ...]
     percentiles: Mapping[float, float]
+    earlier: tuple[float, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -74,9 +76,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Item:
-    """One question of an evaluation; ``key`` is what it has in common with another run's."""
+    """One question of an evaluation.
+
+    Attributes:
+        key: task and number of the document.
+        asked: digests of its prompt and pictures; only equal ones were asked the same.
+    """
 
     key: str
+    asked: tuple[str, ...]
     answer: str
     parsed: str
     target: str
@@ -110,23 +118,13 @@ class Scored:
 
 def loads_of(run: RunRecord) -> list[Load]:
     """Every load of which the report has times, by deployment and workload."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
-    for result in run.results:
-        workload = result.evidence.get("workload")
-        if result.group == "latency" and isinstance(workload, str):
-            found.setdefault((result.model, result.deployment, workload), []).append(result)
-    loads = (_load(key, results) for key, results in found.items())
+    loads = (_load(key, results) for key, results in _grouped(run, "latency", "workload").items())
     return [load for load in loads if load.series]
 
 
 def scores_of(run: RunRecord) -> list[Scored]:
     """Every evaluation of which the report has a score, once."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
-    for result in run.results:
-        task = result.evidence.get("task")
-        if result.group == "accuracy" and isinstance(task, str):
-            found.setdefault((result.model, result.deployment, task), []).append(result)
-    scored = (_scored(key, results) for key, results in found.items())
+    scored = (_scored(key, results) for key, results in _grouped(run, "accuracy", "task").items())
     return [its for its in scored if its is not None]
 
 
@@ -141,9 +139,25 @@ def finite(value: object) -> float | None:
     return as_float if math.isfinite(as_float) else None
 
 
+def _grouped(run: RunRecord, group: str, name: str) -> dict[tuple[str, str, str], list[Result]]:
+    """The results of a group by model, deployment and what was measured."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for result in run.results:
+        if result.group != group:
+            continue
+        kept = result.evidence.get("measurement")
+        of = kept.get("name") if isinstance(kept, dict) else result.evidence.get(name)
+        if of is None and isinstance(kept, str):
+            of = kept.partition(" ")[2]
+        if isinstance(of, str):
+            found.setdefault((result.model, result.deployment, of), []).append(result)
+    return found
+
+
 def _load(key: tuple[str, str, str], results: Sequence[Result]) -> Load:
     kept = _kept(results, "measurement")
-    rows = _rows(kept.get("rows", kept.get("requests")))
+    rows = _rows(kept.get("requests"))
+    earlier = _rows(_kept(results, "baseline_measurement").get("requests"))
     percentiles: Mapping[str, Any] = {}
     budgets: list[Budget] = []
     judged = results[-1]
@@ -164,7 +178,7 @@ def _load(key: tuple[str, str, str], results: Sequence[Result]) -> Load:
         sentence=str(judged.evidence.get("judgement", judged.reason)),
         requests=len(rows) or _requests(results),
         rate=next((rate for rate in rates if rate is not None), None),
-        series=tuple(_series(rows, percentiles, first)),
+        series=tuple(_series(rows, percentiles, first, earlier)),
         budgets=tuple(budgets),
         failed_at=tuple(
             start - first
@@ -175,7 +189,10 @@ def _load(key: tuple[str, str, str], results: Sequence[Result]) -> Load:
 
 
 def _series(
-    rows: Sequence[Mapping[str, Any]], percentiles: Mapping[str, Any], first: float
+    rows: Sequence[Mapping[str, Any]],
+    percentiles: Mapping[str, Any],
+    first: float,
+    earlier: Sequence[Mapping[str, Any]],
 ) -> Iterable[Series]:
     for metric in ("ttft", "tpot", "e2el"):
         pairs = []
@@ -197,22 +214,20 @@ def _series(
             }
         if values or known:
             starts = tuple(start for start, _ in pairs)
-            yield Series(metric, values, starts, dict(sorted(known.items())))
+            yield Series(
+                metric, values, starts, dict(sorted(known.items())), _times(earlier, metric)
+            )
+
+
+def _times(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[float, ...]:
+    values = (_milliseconds(row, metric) for row in rows if not _failed(row))
+    return tuple(value for value in values if value is not None)
 
 
 def _milliseconds(row: Mapping[str, Any], metric: str) -> float | None:
+    """The time in milliseconds; None for what is no time."""
     value = finite(row.get(metric))
-    if value is not None:
-        return value * 1000
-    ttft = finite(row.get("ttft"))
-    gaps = row.get("itls")
-    if ttft is None or not isinstance(gaps, list) or metric == "ttft":
-        return None
-    total = math.fsum(gap for it in gaps if (gap := finite(it)) is not None)
-    if metric == "e2el":
-        return (ttft + total) * 1000
-    tokens = finite(row.get("output_len"))
-    return total * 1000 / (tokens - 1) if tokens is not None and tokens > 1 else None
+    return value * 1000 if value is not None and value >= 0 else None
 
 
 def _failed(row: Mapping[str, Any]) -> bool:
@@ -264,13 +279,15 @@ def _scored(key: tuple[str, str, str], results: Sequence[Result]) -> Scored | No
 def _items(rows: Iterable[Mapping[str, Any]]) -> Iterable[Item]:
     for row in rows:
         digests = row.get("image_digests")
+        pictures = tuple(map(str, digests)) if isinstance(digests, list) else ()
         yield Item(
             key=f"{row.get('task', '')} {row.get('doc_id', '')}".strip(),
+            asked=(str(row.get("prompt_digest", "")), *pictures),
             answer=str(row.get("answer", "")),
             parsed=str(row.get("parsed", "")),
             target=str(row.get("target", "")),
             right=finite(row.get("score")) == 1,
-            pictures=tuple(map(str, digests)) if isinstance(digests, list) else (),
+            pictures=pictures,
         )
 
 

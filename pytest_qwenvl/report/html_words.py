@@ -157,6 +157,7 @@ WORDS: dict[str, Words] = {
     "floor": Words("floor", "下限"),
     "floor.uncalibrated": Words("floor (not calibrated)", "下限（未校准）"),
     "baseline": Words("baseline", "基线"),
+    "baseline.dashed": Words("baseline: dashed", "基线：虚线"),
     "items": Words("{0} items", "{0} 题"),
     "flips": Words("Items that changed between two runs", "两次运行之间变化的题目"),
     "flips.lost": Words("lost", "由对变错"),
