@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 PICTURES_FOLDER = "pictures"
 """In the report's folder: pictures of evaluated items, each named by its digest."""
 
+LARGEST_PAGE = 5_000_000
+"""Bytes. Of a run that would take more the page shows less evidence, and says so."""
+
+_SHARES = (1.0, 0.3, 0.05)
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_FLIPS = 40
 _MOST_LOADS = 60
@@ -74,15 +78,26 @@ def render_page(
             only.
         baseline: an earlier run, for what changed in scores and items.
     """
+    plots = _plots(run, baseline)
+    for share in _SHARES:
+        page = _render(run, plots, baseline, EvidenceReader(run.results, root, share))
+        # What escaping and other scripts make of characters is only known now.
+        if len(page.encode("utf-8")) <= LARGEST_PAGE:
+            break
+    return page
+
+
+def _render(
+    run: RunRecord, plots: Plots, baseline: RunRecord | None, reader: EvidenceReader
+) -> str:
     from pytest_qwenvl.report.html_view import view_of
 
-    reader = EvidenceReader(run.results, root)
     template = _environment().get_template("page.html")
     style, script = _asset("page.css"), _asset("page.js")
     return template.render(
         run=run,
         view=view_of(run, reader),
-        plots=_plots(run, baseline),
+        plots=plots,
         baseline=baseline,
         item_picture=lambda digest: reader.item_picture(digest, PICTURES_FOLDER),
         style=style,

@@ -74,14 +74,17 @@ class EvidenceReader:
     Args:
         results: all that will be shown; how many there are decides what each gets.
         root: the report's folder, for pictures of requests; None where it is not at hand.
+        share: of the room that there is, how much may be used.
     """
 
-    def __init__(self, results: Sequence[Result], root: Path | None) -> None:
+    def __init__(self, results: Sequence[Result], root: Path | None, share: float = 1.0) -> None:
         passed = sum(result.outcome is Outcome.PASS for result in results)
         trouble = len(results) - passed
-        self._for_passed = min(_MOST_FOR_PASSED, ROOM_FOR_PASSED // max(passed, 1))
-        self._for_trouble = min(_MOST_FOR_TROUBLE, ROOM_FOR_TROUBLE // max(trouble, 1))
-        self._pictures_left = ROOM_FOR_PICTURES
+        of_passed = ROOM_FOR_PASSED / max(passed, 1)
+        of_trouble = ROOM_FOR_TROUBLE / max(trouble, 1)
+        self._for_passed = int(share * min(_MOST_FOR_PASSED, of_passed))
+        self._for_trouble = int(share * min(_MOST_FOR_TROUBLE, of_trouble))
+        self._pictures_left = int(share * ROOM_FOR_PICTURES)
         self._root = root
         self._known: dict[str, Picture] = {}
 
@@ -112,7 +115,7 @@ class EvidenceReader:
         return ShownResult(
             result.outcome.value,
             reason,
-            result.waiver,
+            clean(result.waiver, 1000),
             tuple(measured),
             exchanges,
             log,
@@ -121,7 +124,7 @@ class EvidenceReader:
             moment(result.started),
             result.duration,
             result.setup,
-            result.worker,
+            clean(result.worker, 60),
             shortened,
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pytest_qwenvl.report.html_evidence import EvidenceReader, ShownResult
+from pytest_qwenvl.report.html_text import clean
 from pytest_qwenvl.report.results import (
     ModelVerdict,
     NotRun,
@@ -24,6 +25,9 @@ from pytest_qwenvl.report.verdict import HOST, Claim, Judged, first_line, place_
 
 _ASIDE = ("SKIPPED", "UNSUPPORTED")
 _MOST_NAMED = 200
+_LONGEST_NAME = 200
+_LONGEST_BRIEF = 300
+_LONGEST_MUST = 600
 
 
 class ClaimView(NamedTuple):
@@ -145,20 +149,22 @@ def _claims(settled: list[Judged], run: RunRecord, reader: EvidenceReader) -> li
         views.append(
             ClaimView(
                 anchor=f"c{number}",
-                requirement=judged.claim.requirement,
+                requirement=clean(judged.claim.requirement, _LONGEST_NAME),
                 level=judged.level,
                 outcome=judged.outcome,
-                place=place_of(judged.claim.model, judged.claim.deployment),
-                must=musts.get(judged.claim.requirement, ""),
-                brief=first_line(judged.result.waiver or judged.result.reason)
-                if judged.result
-                else "",
+                place=clean(place_of(*judged.claim[:2]), _LONGEST_NAME),
+                must=clean(musts.get(judged.claim.requirement, ""), _LONGEST_MUST),
+                brief=_brief(judged.result),
                 took=sum(result.duration for result in its),
                 results=tuple(map(reader.show, its)),
                 aside=judged.outcome != "PASS",
             )
         )
     return views
+
+
+def _brief(result: Result | None) -> str:
+    return clean(first_line(result.waiver or result.reason), _LONGEST_BRIEF) if result else ""
 
 
 def _problems(
