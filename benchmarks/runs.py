@@ -14,6 +14,8 @@ from pytest_qwenvl.report.reading import read_report
 from pytest_qwenvl.report.results import RunRecord
 
 ROOT = Path(__file__).resolve().parents[1]
+# The requirement that starts a deployment's server a second time to see it come up as it was.
+RESTART = "QVL-SRV-018"
 
 
 def measure_smoke() -> list[Figure]:
@@ -34,6 +36,9 @@ def measure_default() -> list[Figure]:
     engines = sum(engine.ready or 0 for engine in run.engines)
     programs = sum(engine.seconds or 0 for engine in run.engines)
     starts: dict[tuple[str, str], int] = {}
+    for result in run.results:
+        if result.requirement == RESTART:
+            starts[result.model, result.deployment] = -1
     for engine in run.engines:
         if engine.kind in {"serve", "offline"}:
             key = (engine.model, engine.deployment)
@@ -44,7 +49,7 @@ def measure_default() -> list[Figure]:
     return [
         Figure("whole default run", seconds / 60, 12, "min"),
         Figure("of which beside engine start, lm-eval and load", rest, 10, "%"),
-        Figure("engine starts of one deployment", max(starts.values()), 1, "starts"),
+        Figure("engine starts of one deployment, a tested restart aside", max(starts.values()), 1, "starts"),
         Figure("peak memory of the pytest process", memory, 200, "MB"),
     ]
 
