@@ -11,13 +11,22 @@ import sys
 from collections.abc import Sequence
 
 from pytest_qwenvl import __version__
-from pytest_qwenvl.commands import compare, devices, doctor, explain, gate, report, requirements
+from pytest_qwenvl.commands import (
+    compare,
+    devices,
+    doctor,
+    explain,
+    gate,
+    merge,
+    report,
+    requirements,
+)
 from pytest_qwenvl.commands.exit_codes import EXIT_USAGE
 from pytest_qwenvl.errors import UsageProblem
 
 # In the order in which --help lists them. Each adds its parser and imports nothing heavy before
 # it is run.
-_COMMANDS = (devices, doctor, explain, report, gate, compare, requirements)
+_COMMANDS = (devices, doctor, explain, report, gate, compare, merge, requirements)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -148,10 +148,11 @@ class _Again:
             )
         assert self.earlier is not None
         models = {result.model for result in self.run.results}
-        keys = [*self.measurements, *(key for key in self.earlier if key.model in models)]
+        mine = {key.alike for key in self.measurements}
+        theirs = [key for key in self.earlier if key.model in models and key not in mine]
         for requirement in wanted:
             known = {key_of(it) for it in self.run.results if it.requirement == requirement.id}
-            for key in dict.fromkeys(keys):
+            for key in [*self.measurements, *theirs]:
                 if key not in known and key.kind == JUDGES[requirement.judge].kind:
                     yield self._comparison(requirement, key)
 
@@ -198,6 +199,6 @@ class _Again:
     def _earlier(self, key: Key, evidence: dict[str, Any]) -> Any:
         """What to compare with: of the baseline that was given, else of the run's own."""
         if self.earlier is not None:
-            return self.earlier.get(key)
+            return self.earlier.get(key.alike)
         kept = evidence.get(BASELINE)
         return read_measurement(kept) if isinstance(kept, dict) else None

@@ -18,6 +18,8 @@ MEASUREMENT = "measurement"
 BASELINE = "baseline_measurement"
 """Key of evidence that keeps what the measurement was compared with."""
 
+# What a merged report adds to the name of a measurement that several of its runs made.
+_OF_RUN = " of run "
 _READERS = {EVALUATION: evaluation_from}
 
 
@@ -32,6 +34,11 @@ class Key(NamedTuple):
     def kind(self) -> str:
         """``evaluation`` or ``load``."""
         return self.text.partition(" ")[0]
+
+    @property
+    def alike(self) -> Key:
+        """The key that the same measurement has in any run of its own."""
+        return self._replace(text=self.text.partition(_OF_RUN)[0])
 
     def __str__(self) -> str:
         return f"{self.text} on {self.model}/{self.deployment}"
@@ -68,6 +75,11 @@ class Measurements(Mapping[Key, Any]):
 
     def __len__(self) -> int:
         return len(self._raw)
+
+
+def named_of_run(name: str, run_id: str) -> str:
+    """The name of a measurement in a report of several runs that each made it."""
+    return name if _OF_RUN in name else f"{name}{_OF_RUN}{run_id}"
 
 
 def key_of(result: Result) -> Key | None:
