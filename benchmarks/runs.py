@@ -49,9 +49,7 @@ def measure_default() -> list[Figure]:
     return [
         Figure("whole default run", seconds / 60, 12, "min"),
         Figure("of which beside engine start, lm-eval and load", rest, 10, "%"),
-        Figure(
-            "engine starts of one deployment, but a tested restart", max(starts.values()), 1, ""
-        ),
+        Figure("engine starts of one deployment (restart aside)", max(starts.values()), 1, ""),
         Figure("peak memory of the pytest process", memory, 200, "MB"),
     ]
 
