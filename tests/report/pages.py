@@ -189,7 +189,7 @@ def full_run(**fields: Any) -> RunRecord:
     budget = {
         "metric": "ttft",
         "percentile": 90.0,
-        "budget_ms": 45.0,
+        "budget_ms": 45.5,
         "vouched": True,
         "judgement": "p90 TTFT within 45 ms: cannot tell",
         "observed_ms": 44.0,
