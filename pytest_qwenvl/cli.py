@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pytest_qwenvl import __version__
 from pytest_qwenvl.commands import (
+    calibrate,
     compare,
     devices,
     doctor,
@@ -26,7 +27,7 @@ from pytest_qwenvl.errors import UsageProblem
 
 # In the order in which --help lists them. Each adds its parser and imports nothing heavy before
 # it is run.
-_COMMANDS = (devices, doctor, explain, report, gate, compare, merge, requirements)
+_COMMANDS = (devices, doctor, explain, report, gate, compare, merge, calibrate, requirements)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
