@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.report.directory import REPORT_NAME, RESULTS_NAME, ReportDirectory
+from pytest_qwenvl.report.directory import (
+    PAGE_NAME,
+    REPORT_NAME,
+    RESULTS_NAME,
+    ReportDirectory,
+)
 from pytest_qwenvl.report.evidence import Redactor
 from pytest_qwenvl.report.results import EngineRecord, NotRun, Result, RunRecord, Undecided
 from pytest_qwenvl.report.verdict import Claim, judge_run
@@ -247,13 +252,13 @@ class RunRecorder:
 
         try:
             self._directory.replace_page(render_page(self.snapshot(), root=self._directory.path))
-        except OSError as error:
-            self._note(error)
         except Exception as error:
-            # Hours of results must not be lost over a drawing of them.
-            self.problem = self.problem or (
-                f"report.html could not be drawn ({type(error).__name__}: {error}); report.json is "
-                "whole, and pytest-qwenvl report --html draws the page again"
+            # Whatever it is: hours of results must not be lost over a drawing of them.
+            if self.problem:
+                return
+            self.problem = (
+                f"{PAGE_NAME} could not be drawn ({type(error).__name__}: {error}); {REPORT_NAME} "
+                "is whole, and `pytest-qwenvl report --html` draws the page of it"
             )
             self._warn(self.problem)
 
