@@ -1,48 +1,14 @@
-"""Reading ``/metrics``: Prometheus' text format, as far as vLLM writes it."""
+"""The server's ``/metrics``, for tests: what cannot be read is the product's failure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.protocol import prometheus
+from pytest_qwenvl.protocol.prometheus import Metrics, Sample
 
-_SAMPLE = re.compile(
-    r"(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+\d+)?"
-)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One line: a number under a name and labels."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What ``/metrics`` said at one moment.
-
-    Attributes:
-        types: the type of each family (``counter``, ``gauge``, ``histogram``), by name.
-    """
-
-    samples: tuple[Sample, ...]
-    types: Mapping[str, str]
-
-    def total(self, name: str, **labels: str) -> float | None:
-        """The sum over the samples of a name that have these labels; None when there is none."""
-        values = [
-            sample.value
-            for sample in self.samples
-            if sample.name == name
-            and all(sample.labels.get(key) == value for key, value in labels.items())
-        ]
-        return sum(values) if values else None
+__all__ = ["Metrics", "Sample", "metrics_of", "read_metrics", "resident_bytes"]
 
 
 def read_metrics(text: str) -> Metrics:
@@ -51,19 +17,10 @@ def read_metrics(text: str) -> Metrics:
     Raises:
         AssertionError: a line that is none of it.
     """
-    samples: list[Sample] = []
-    types: dict[str, str] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if line.startswith("#"):
-            words = line.split()
-            if len(words) == 4 and words[1] == "TYPE":
-                types[words[2]] = words[3]
-            continue
-        match = _SAMPLE.fullmatch(line)
-        assert match is not None, f"/metrics: expected Prometheus' text format, seen {line[:200]!r}"
-        labels = dict(_LABEL.findall(match["labels"] or ""))
-        samples.append(Sample(match["name"], labels, float(match["value"])))
-    return Metrics(tuple(samples), types)
+    try:
+        return prometheus.read_metrics(text)
+    except ValueError as problem:
+        raise AssertionError(f"/metrics: {problem}") from None
 
 
 def metrics_of(server: Endpoint) -> Metrics:

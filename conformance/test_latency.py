@@ -1,4 +1,4 @@
-"""Loads against budgets: vLLM's own bench measures, the profile says what is enough."""
+"""Loads against budgets and an earlier run: vLLM's own bench measures, the profile judges."""
 
 from __future__ import annotations
 
@@ -6,92 +6,91 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.errors import InconclusiveError, MeasurementError
 from pytest_qwenvl.measure.bench_result import LoadResult
-from pytest_qwenvl.measure.latency import (
-    check_validity,
-    judge_latency,
-    summary_ms,
-    unanswered,
-)
+from pytest_qwenvl.measure.load_evidence import KIND, as_evidence
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import LatencyWorkload
+from pytest_qwenvl.report.judges import Case, judge_case
+from pytest_qwenvl.report.measurements import BASELINE, MEASUREMENT, Key, Measurements
 from pytest_qwenvl.report.results import Outcome
 
 pytestmark = pytest.mark.latency
 
+Loads = dict[tuple[str, str], LoadResult | MeasurementError]
+
 
 @pytest.fixture(scope="session")
-def loads() -> dict[tuple[str, str], LoadResult]:
-    """Loads that were made already: one load decides two requirements."""
+def loads() -> Loads:
+    """Loads that were made already, or failed: one decides several requirements."""
     return {}
 
 
 @pytest.fixture
-def load(
+def judge(
     bench: Callable[[LatencyWorkload], LoadResult],
     deployment: PlannedDeployment,
     latency_workload: LatencyWorkload,
-    loads: dict[tuple[str, str], LoadResult],
-) -> Callable[[], LoadResult]:
-    """Make the workload's load, once."""
+    loads: Loads,
+    evidence: Evidence,
+) -> Callable[..., None]:
+    """Make the load once, keep every request, and judge it as ``gate`` will judge the report."""
 
-    def make() -> LoadResult:
+    def decide(name: str, earlier: LoadResult | None = None) -> None:
         key = (deployment.id, latency_workload.name)
-        if key not in loads:
-            loads[key] = bench(latency_workload)
-        return loads[key]
+        known = loads.get(key)
+        evidence.record(workload=latency_workload.name)
+        if known is None:
+            try:
+                known = bench(latency_workload)
+                evidence.record(**{MEASUREMENT: as_evidence(known)})
+            except MeasurementError as problem:
+                known = problem
+            loads[key] = known
+        else:
+            evidence.record(**{MEASUREMENT: f"{KIND} {latency_workload.name}"})
+        if isinstance(known, MeasurementError):
+            raise known
+        profile = deployment.profile.model_dump(mode="json")
+        case = Case(known, deployment.deployment.name, profile, evidence.values, earlier)
+        judgement = judge_case(name, case)
+        if judgement.outcome is Outcome.SKIPPED:
+            evidence.record(**judgement.evidence)
+            pytest.skip(judgement.sentence)
+        evidence.judge(judgement.outcome, judgement.sentence, **judgement.evidence)
 
-    return make
+    return decide
 
 
 @pytest.mark.requirement("QVL-LAT-001")
-def test_load_is_completed(
-    load: Callable[[], LoadResult], latency_workload: LatencyWorkload, evidence: Evidence
-) -> None:
+def test_load_is_completed(judge: Callable[..., None]) -> None:
     """Every request is answered in full, at the declared rate."""
-    result = load()
-    evidence.record(
-        workload=latency_workload.name,
-        completed=result.completed,
-        failed=result.failed,
-        asked=latency_workload.num_prompts,
-    )
-    wrong = unanswered(result, latency_workload)
-    assert not wrong, f"load {latency_workload.name!r}: " + "; ".join(wrong)
-    # What is left is the client's: the load was not the declared one, so it proves nothing.
-    invalid = check_validity(result, latency_workload)
-    sentence = f"load {latency_workload.name!r}: " + ("; ".join(invalid) or "complete")
-    evidence.judge(Outcome.INVALID if invalid else Outcome.PASS, sentence)
+    judge("load")
 
 
 @pytest.mark.needs("hardware")
 @pytest.mark.requirement("QVL-LAT-002")
-def test_budgets(
-    load: Callable[[], LoadResult],
+def test_budgets(judge: Callable[..., None]) -> None:
+    """Latency stays within every budget declared for this hardware."""
+    judge("budgets")
+
+
+@pytest.mark.requirement("QVL-LAT-003")
+def test_no_slower_than_baseline(
+    judge: Callable[..., None],
+    baseline: Measurements | None,
     latency_workload: LatencyWorkload,
     deployment: PlannedDeployment,
-    engine_session: EngineSession,
     evidence: Evidence,
 ) -> None:
-    """Latency stays within every budget declared for this hardware."""
-    hardware = engine_session.plan.inventory.hardware
-    result = load()
-    evidence.record(
-        workload=latency_workload.name, hardware=hardware, percentiles_ms=summary_ms(result)
+    """No slower than in the run of ``--baseline``."""
+    assert baseline is not None, "without --baseline this requirement is not claimed"
+    key = Key(
+        deployment.profile.name, deployment.deployment.name, f"{KIND} {latency_workload.name}"
     )
-    gated = 0
-    for budget in latency_workload.budgets:
-        if (budget.hardware, budget.npus) != (hardware, deployment.deployment.npus):
-            continue
-        judgement = judge_latency(result, latency_workload, budget)
-        evidence.append("budgets", {"judgement": judgement.sentence, **judgement.evidence})
-        if judgement.outcome is not Outcome.SKIPPED:
-            gated += 1
-            evidence.judge(judgement.outcome, judgement.sentence)
-    if not gated:
-        pytest.skip(
-            f"nobody vouches for a budget of {latency_workload.name!r} on {hardware} with "
-            f"{deployment.deployment.npus} devices; what was measured is in the evidence"
-        )
+    if key not in baseline:
+        raise InconclusiveError(f"the baseline has no {key}: nothing to compare with")
+    earlier = baseline[key]
+    evidence.record(**{BASELINE: as_evidence(earlier)})
+    judge("latency-baseline", earlier)

@@ -37,6 +37,7 @@ class Config(BaseModel):
         served_model_name: the name that server has the model under; None for the profile's, or
             the only one it lists.
         api_key_env: name of the variable that holds the endpoint's key.
+        load_seed: of the prompts, pictures and arrival times of loads.
         waivers: file of known failures.
         baseline: report of an earlier run to compare with.
         catalogue: the suite's catalogue of requirements; None outside a conformance suite.
@@ -58,6 +59,7 @@ class Config(BaseModel):
     endpoint: str | None = None
     served_model_name: str | None = None
     api_key_env: str | None = None
+    load_seed: int = 0
     waivers: Path | None = None
     baseline: Path | None = None
     catalogue: Path | None = None

@@ -245,6 +245,6 @@ def bench(
     Raises:
         MeasurementError: the program failed, or left no result that can be judged.
     """
-    from pytest_qwenvl.measuring import run_bench
+    from pytest_qwenvl.load_making import run_bench
 
     return lambda workload: run_bench(engine_session, deployment, npu_lease, server, workload)

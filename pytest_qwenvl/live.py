@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -39,3 +41,40 @@ def _write(descriptor: int, text: str) -> None:
     data = text.encode("utf-8", errors="replace")
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+# What tqdm draws, in vLLM and in lm-eval: ``label:  45%|####    | 54/120 [00:12<00:15, 4.4it/s]``.
+_BAR = re.compile(
+    r"(?:(?P<label>[^|\r\n]*?):\s*)?\d+%\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+)\s*"
+    r"\[[^<\]]*(?:<(?P<left>[\d:]+))?"
+)
+
+
+@dataclass(frozen=True)
+class BarProgress:
+    """How far a program says it is.
+
+    Attributes:
+        label: what it is doing, in its own words; empty where it says nothing.
+        time_left: as it estimates it, e.g. ``00:15``; empty where it does not.
+    """
+
+    label: str
+    done: int
+    total: int
+    time_left: str
+
+    def __str__(self) -> str:
+        text = f"{self.label}: " if self.label else ""
+        text += f"{self.done} of {self.total} done, {max(0, self.total - self.done)} left"
+        return f"{text} ({self.time_left})" if self.time_left and self.done else text
+
+
+def progress_of(line: str) -> BarProgress | None:
+    """The progress bar in a line of a program's output, the last if there are several."""
+    bars = list(_BAR.finditer(line))
+    if not bars:
+        return None
+    found = bars[-1]
+    label = (found["label"] or "").strip()
+    return BarProgress(label, int(found["done"]), int(found["total"]), found["left"] or "")

@@ -26,6 +26,12 @@ def _positive(text: str) -> int:
     return number
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) >= 2**32:
+        raise UsageProblem(f"--load-seed {text}: needs a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def _choice(option: str, *choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -115,6 +121,9 @@ OPTIONS: tuple[Option, ...] = (
            "one it lists)"),
     Option("--baseline", "qwenvl_baseline", "baseline", read_path, "FILE",
            "report.json of an earlier run, or its folder: what is measured must be no worse"),
+    Option("--load-seed", "qwenvl_load_seed", "load_seed", _seed, "N",
+           "seed of prompts, pictures and arrival times of loads (default 0: the same load on "
+           "every run); another one for a server that has seen this load before"),
     Option("--waivers", "qwenvl_waivers", "waivers", read_path, "FILE",
            "known failures, each with a reason, an owner and the day it expires"),
 )  # fmt: skip

@@ -261,10 +261,41 @@ class LatencyBudget(Model):
     source: Source
 
 
+class LatencyMargin(Model):
+    """How much slower than a baseline is still no slower.
+
+    Attributes:
+        value: as a share of the baseline's latency: 0.1 for ten per cent.
+        confidence: with which a run is called slower, or no slower, over all its comparisons.
+        host_waiting: largest difference between two runs' shares of time (0 to 1) in which
+            something on the host waited for a CPU; above it the hosts were not alike.
+    """
+
+    value: float = Field(gt=0, lt=10)
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)
+    host_waiting: float = Field(default=0.1, gt=0, le=1)
+    source: Source
+
+
 class LatencyWorkload(Model):
     """A load that ``vllm bench serve`` makes against a served deployment, and its budgets.
 
-    ``arguments`` are options of ``vllm bench serve`` by their own names with underscores.
+    One budget gates: of those for the same hardware and device count only one is ``vouched``, so
+    that the confidence it states is the confidence of the gate.
+
+    Attributes:
+        request_rate: requests per second, sent whether or not earlier ones are answered.
+        arguments: options of ``vllm bench serve`` by their own names with underscores.
+        warm_ups: requests before the measured ones, for each size of picture.
+        minimum_rate_achieved: share of the rate (0 to 1) below which the load was another one.
+        maximum_cached: share of prompt tokens, and of pictures, that the engine may have taken
+            from its caches; the rest of a template that all prompts share fits below it.
+        client_overhead: how late the client may send, as a share of the gating budget.
+        trend_level: chance (0 to 1) that a steady load is taken for one that drifts.
+        maximum_drift: how much the median may change between the halves of the load, as a share
+            of the smaller, before a proven trend makes it invalid.
+        margin: for comparing with a baseline; without it a run can be proven slower, and never
+            proven no slower.
     """
 
     name: Identifier
@@ -274,10 +305,28 @@ class LatencyWorkload(Model):
     output_tokens: int = Field(gt=0)
     images_per_request: int = Field(default=0, ge=0)
     arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
+    warm_ups: int = Field(default=5, ge=0)
     minimum_rate_achieved: float = Field(default=0.95, gt=0, le=1)
+    maximum_cached: float = Field(default=0.02, ge=0, le=1)
+    client_overhead: float = Field(default=0.05, gt=0, le=1)
+    trend_level: float = Field(default=0.001, gt=0, lt=0.5)
+    maximum_drift: float = Field(default=0.25, gt=0)
     timeout: float = Field(default=3600.0, gt=0)
+    margin: LatencyMargin | None = None
     budgets: list[LatencyBudget] = Field(default_factory=list)
     source: Source
+
+    @model_validator(mode="after")
+    def _one_budget_gates(self) -> LatencyWorkload:
+        gating = [(its.hardware, its.npus) for its in self.budgets if its.vouched]
+        for hardware, npus in gating:
+            if gating.count((hardware, npus)) > 1:
+                raise ValueError(
+                    f"workload {self.name!r} has {gating.count((hardware, npus))} budgets for "
+                    f"{hardware} with {npus} devices that gate; one may, or their error adds up: "
+                    "declare the others with vouched = false, or in a workload of their own"
+                )
+        return self
 
 
 class ModelProfile(Model):

@@ -14,9 +14,11 @@ RESULT_FILENAME = "bench.json"
 REPORTED_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 """Percentiles that the client reports and the report shows, whatever is gated."""
 
-_WARM_UPS = 5
-"""Requests before the measured ones unless the profile says otherwise: graph capture and kernel
-compilation belong to the start of a server, not to its latency."""
+INPUT_TOKENS = 200
+"""Tokens of text in a prompt unless the profile says otherwise: the tutorial's."""
+
+PICTURE_SIZES = "{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}"
+"""Sizes of pictures (height, width, frames) and their shares unless the profile says otherwise."""
 
 _IMAGES = "random_mm_base_items_per_request"
 
@@ -33,6 +35,8 @@ _NOT_FOR_PROFILES = {
     "max_concurrency": "it delays sending and hides the delay from the measured latency",
     "metric_percentiles": "they follow from the budgets",
     "num_prompts": "set num_prompts of the workload",
+    "num_warmups": "the client would repeat its first measured request; set warm_ups",
+    "ready_check_timeout_sec": "it would send the first measured request once more before",
     "output_len": "set output_tokens of the workload",
     "percentile_metrics": "all four are always asked for",
     "ramp_up_strategy": "the load is judged at one declared rate",
@@ -88,11 +92,13 @@ def bench_arguments(
         "model": model,
         "tokenizer": str(tokenizer),
         **(_image_load(workload) if workload.images_per_request else _TEXT_LOAD),
-        "random_input_len": 200,
+        "random_input_len": INPUT_TOKENS,
         "random_output_len": workload.output_tokens,
         "num_prompts": workload.num_prompts,
         "request_rate": workload.request_rate,
-        "num_warmups": _WARM_UPS,
+        # Both would send the first measured request before it is measured.
+        "num_warmups": 0,
+        "ready_check_timeout_sec": 0,
         "temperature": 0,
         "ignore_eos": True,
         "seed": seed,
@@ -120,6 +126,7 @@ def _image_load(workload: LatencyWorkload) -> dict[str, ArgumentValue]:
         "endpoint": "/v1/chat/completions",
         "dataset_name": "random-mm",
         _IMAGES: images,
+        "random_mm_bucket_config": PICTURE_SIZES,
         "random_mm_limit_mm_per_prompt": {"image": images, "video": 0},
     }
 

@@ -8,13 +8,26 @@ measurement.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_qwenvl.errors import MeasurementError
+from pytest_qwenvl.measure.columns import (
+    column,
+    concurrency,
+    is_count,
+    is_duration,
+    is_gaps,
+    is_number,
+    is_text,
+    numbers,
+    rate,
+    total,
+)
 from pytest_qwenvl.measure.strict_json import read_object
+from pytest_qwenvl.measure.surroundings import Surroundings
 from pytest_qwenvl.profile import LatencyMetric
 
 PROGRAM = "vllm bench serve"
@@ -24,32 +37,31 @@ _TOTALS = ("num_prompts", "completed", "duration", "request_throughput", "reques
 
 @dataclass(frozen=True)
 class RequestRow:
-    """One request as the client saw it; times in seconds.
+    """One request as the client saw it; times in seconds, to the microsecond.
 
     Attributes:
         start: when it was sent, on the client's monotonic clock.
         ttft: from sending to the first chunk with choices; 0 for a request that never got one.
-        itls: gaps between its later chunks.
+        e2el: from sending to the last token; the trailing usage chunk is no token.
+        longest_gap: the longest time between two of its later chunks; 0 without any.
         input_len, output_len: tokens, as the server's usage has them.
         error: what went wrong; empty for a success.
+        itls: gaps between its later chunks; a report keeps only the longest.
     """
 
     start: float
     ttft: float
-    itls: tuple[float, ...]
+    e2el: float
+    longest_gap: float
     input_len: int
     output_len: int
     error: str
+    itls: tuple[float, ...] = ()
 
     @property
     def succeeded(self) -> bool:
         """Whether it got a first token and no error."""
         return self.ttft > 0 and not self.error
-
-    @property
-    def e2el(self) -> float:
-        """Seconds from sending to the last token; the trailing usage chunk is no token."""
-        return self.ttft + math.fsum(self.itls)
 
     @property
     def tpot(self) -> float | None:
@@ -74,6 +86,11 @@ class LoadResult:
         queue_times: seconds each request waited in the client before it was sent; empty where the
             client does not say.
         reported: every number at the top level of the file, by its own key.
+        workload: its name in the profile; empty for a file read alone, like the next three.
+        hardware: generation of the devices, as the inventory names it.
+        npus: how many the server had.
+        seed: of prompts, pictures and arrival times; None where nobody said.
+        surroundings: what engine and host counted meanwhile; None for a file read alone.
     """
 
     path: Path
@@ -88,6 +105,11 @@ class LoadResult:
     client_times: bool
     queue_times: tuple[float, ...]
     reported: Mapping[str, float]
+    workload: str = ""
+    hardware: str = ""
+    npus: int | None = None
+    seed: int | None = None
+    surroundings: Surroundings | None = None
 
     @property
     def sending_rate(self) -> float | None:
@@ -124,50 +146,13 @@ class LoadResult:
         return values
 
 
-def _is_number(value: Any) -> bool:
-    # json.loads turns 1e999 into infinity without telling, so parse_constant alone does not do.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_duration(value: Any) -> bool:
-    return _is_number(value) and value >= 0
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_gaps(value: Any) -> bool:
-    return isinstance(value, list) and all(_is_duration(gap) for gap in value)
-
-
-def _column(
-    data: Mapping[str, Any], key: str, accepts: Callable[[Any], bool], wanted: str, path: Path
-) -> list[Any]:
-    column = data[key]
-    if not isinstance(column, list):
-        raise MeasurementError(f"{path}: {key} is a {type(column).__name__}, not a list")
-    for index, value in enumerate(column):
-        if not accepts(value):
-            raise MeasurementError(
-                f"{path}: {key}[{index}] is {repr(value)[:80]}; expected {wanted}"
-            )
-    return column
-
-
-def _total(data: Mapping[str, Any], key: str, accepts: Callable[[Any], bool], path: Path) -> Any:
-    if not accepts(data[key]):
-        raise MeasurementError(f"{path}: {key} is {data[key]!r}, which is no such measurement")
-    return data[key]
-
-
 def read_bench(path: Path) -> LoadResult:
     """Read the result file of ``vllm bench serve --save-result --save-detailed``.
 
     Raises:
         MeasurementError: the file is missing, truncated or no JSON; a key is missing; a number is
-            NaN, infinite or negative; the rows do not fit each other; nothing completed, or a
-            completed request has no time to its first token.
+            NaN, infinite or negative; the rows do not fit each other; a completed request has no
+            time to its first token.
     """
     data = read_object(path, PROGRAM)
     missing = [key for key in (*_TOTALS, *_ROW_KEYS) if key not in data]
@@ -175,25 +160,18 @@ def read_bench(path: Path) -> LoadResult:
         raise MeasurementError(
             f"{path} lacks {', '.join(missing)}; rows are written with --save-detailed only"
         )
-    count = "a whole number, 0 or more"
-    inputs = _column(data, "input_lens", _is_count, count, path)
-    outputs = _column(data, "output_lens", _is_count, count, path)
-    ttfts = _column(data, "ttfts", _is_duration, "seconds, 0 or more", path)
-    itls = _column(data, "itls", _is_gaps, "a list of seconds, 0 or more", path)
-    starts = _column(data, "start_times", _is_number, "seconds", path)
-    errors = _column(data, "errors", lambda value: isinstance(value, str), "text", path)
+    inputs = column(data, "input_lens", is_count, path)
+    outputs = column(data, "output_lens", is_count, path)
+    ttfts = column(data, "ttfts", is_duration, path)
+    itls = column(data, "itls", is_gaps, path)
+    starts = column(data, "start_times", is_number, path)
+    errors = column(data, "errors", is_text, path)
     lengths = {key: len(data[key]) for key in _ROW_KEYS}
     if len(set(lengths.values())) != 1:
         raise MeasurementError(f"{path}: the columns differ in length: {lengths}")
-    completed = _total(data, "completed", _is_count, path)
-    if completed == 0:
-        first = next((error.strip() for error in errors if error.strip()), "no error text")
-        raise MeasurementError(
-            f"{path}: none of {len(errors)} requests completed, so there is no latency to judge; "
-            f"first error: {first.splitlines()[-1][:300]}"
-        )
+    completed = total(data, "completed", is_count, path)
     rows = tuple(
-        RequestRow(start, ttft, tuple(gaps), input_len, output_len, error.strip())
+        _row(start, ttft, gaps, input_len, output_len, error)
         for start, ttft, gaps, input_len, output_len, error in zip(
             starts, ttfts, itls, inputs, outputs, errors, strict=True
         )
@@ -206,49 +184,48 @@ def read_bench(path: Path) -> LoadResult:
         )
     return LoadResult(
         path=path,
-        num_prompts=_total(data, "num_prompts", _is_count, path),
+        num_prompts=total(data, "num_prompts", is_count, path),
         completed=completed,
-        failed=_total(data, "failed", _is_count, path) if "failed" in data else None,
-        duration=float(_total(data, "duration", _is_duration, path)),
-        request_throughput=float(_total(data, "request_throughput", _is_duration, path)),
-        request_rate=_rate(data["request_rate"], path),
-        max_concurrency=_concurrency(data.get("max_concurrency"), path),
+        failed=total(data, "failed", is_count, path) if "failed" in data else None,
+        duration=float(total(data, "duration", is_duration, path)),
+        request_throughput=float(total(data, "request_throughput", is_duration, path)),
+        request_rate=rate(data["request_rate"], path),
+        max_concurrency=concurrency(data.get("max_concurrency"), path),
         rows=rows,
         client_times="latencies" in data,
-        queue_times=tuple(_queue_times(data, len(rows), path)),
-        reported=_numbers(data, path),
+        queue_times=queue_times(data, "queue_times", len(rows), path),
+        reported=numbers(data, path),
     )
 
 
-def _rate(value: Any, path: Path) -> float:
-    if value == "inf":
-        return math.inf
-    if not (_is_number(value) and value > 0):
-        raise MeasurementError(f"{path}: request_rate is {value!r}; expected a number above 0")
-    return float(value)
+def queue_times(
+    data: Mapping[str, Any], key: str, expected: int, where: object
+) -> tuple[float, ...]:
+    """Seconds each request waited in the client; none where the client does not say.
 
-
-def _concurrency(value: Any, path: Path) -> float | None:
-    if value is not None and not _is_number(value):
-        raise MeasurementError(f"{path}: max_concurrency is {value!r}; expected a number or null")
-    return None if value is None else float(value)
-
-
-def _queue_times(data: Mapping[str, Any], expected: int, path: Path) -> list[float]:
-    if "queue_times" not in data:
-        return []
+    Raises:
+        MeasurementError: not one for each request.
+    """
+    if key not in data:
+        return ()
     # Small negative values are the client's two clock readings in the other order.
-    times = _column(data, "queue_times", _is_number, "seconds", path)
+    times = column(data, key, is_number, where)
     if len(times) != expected:
-        raise MeasurementError(f"{path}: {len(times)} queue_times for {expected} requests")
-    return times
+        raise MeasurementError(f"{where}: {len(times)} {key} for {expected} requests")
+    return tuple(round(value, 6) for value in times)
 
 
-def _numbers(data: Mapping[str, Any], path: Path) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for key, value in data.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
-                raise MeasurementError(f"{path}: {key} is {value}, which is no measurement")
-            numbers[key] = float(value)
-    return numbers
+def _row(
+    start: float, ttft: float, gaps: list[float], input_len: int, output_len: int, error: str
+) -> RequestRow:
+    # To the microsecond, as a report keeps them: judged again, they give the same to the digit.
+    return RequestRow(
+        start=round(start, 6),
+        ttft=round(ttft, 6),
+        e2el=round(ttft + math.fsum(gaps), 6),
+        longest_gap=round(max(gaps, default=0.0), 6),
+        input_len=input_len,
+        output_len=output_len,
+        error=error.strip(),
+        itls=tuple(gaps),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,9 +18,15 @@ from pytest_qwenvl.measure.accuracy import judge_accuracy
 from pytest_qwenvl.measure.accuracy_evidence import KIND as EVALUATION
 from pytest_qwenvl.measure.answers import judge_answers
 from pytest_qwenvl.measure.baseline import judge_against_baseline
+from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.judgement import Judgement
+from pytest_qwenvl.measure.latency import judge_budgets, judge_load
+from pytest_qwenvl.measure.latency_baseline import judge_against_baseline as judge_latency_baseline
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.measure.load_evidence import KIND as LOAD
+from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+
+TableT = TypeVar("TableT", AccuracyFloor, LatencyWorkload)
 
 
 @dataclass(frozen=True)
@@ -60,23 +66,34 @@ def _floor_of(case: Case) -> AccuracyFloor:
     for value in (case.measurement, case.baseline):
         if value is not None and not isinstance(value, Evaluation):
             raise MeasurementError(f"a {type(value).__name__} has no score; expected an evaluation")
-    task = case.measurement.task
-    for entry in case.profile.get("accuracy") or []:
-        if isinstance(entry, dict) and (entry.get("task"), entry.get("deployment")) == (
-            task,
+    return _table_of(case, AccuracyFloor, "accuracy", "task", case.measurement.task)
+
+
+def _workload_of(case: Case) -> LatencyWorkload:
+    for value in (case.measurement, case.baseline):
+        if value is not None and not isinstance(value, LoadResult):
+            raise MeasurementError(f"a {type(value).__name__} has no latency; expected a load")
+    return _table_of(case, LatencyWorkload, "latency", "name", case.measurement.workload)
+
+
+def _table_of(case: Case, table: type[TableT], where: str, key: str, name: str) -> TableT:
+    """The table of the kept profile that says what the measurement is held against."""
+    what = {"accuracy": "floor", "latency": "workload"}[where]
+    for entry in case.profile.get(where) or []:
+        if isinstance(entry, dict) and (entry.get(key), entry.get("deployment")) == (
+            name,
             case.deployment,
         ):
             try:
-                return AccuracyFloor.model_validate(entry)
+                return table.model_validate(entry)
             except ValidationError as problem:
                 first = problem.errors()[0]
-                where = ".".join(str(part) for part in first["loc"])
+                at = ".".join(str(part) for part in first["loc"])
                 raise MeasurementError(
-                    f"the floor of {task} kept in the report cannot be read: {where}: "
-                    f"{first['msg']}"
+                    f"the {what} of {name} kept in the report cannot be read: {at}: {first['msg']}"
                 ) from problem
     raise MeasurementError(
-        f"the profile kept in the report has no floor of {task} on this deployment"
+        f"the profile kept in the report has no {what} of {name} on this deployment"
     )
 
 
@@ -93,5 +110,11 @@ JUDGES: dict[str, Judge] = {
     "baseline": Judge(
         EVALUATION,
         lambda case: judge_against_baseline(case.measurement, case.baseline, _floor_of(case)),
+    ),
+    "load": Judge(LOAD, lambda case: judge_load(case.measurement, _workload_of(case))),
+    "budgets": Judge(LOAD, lambda case: judge_budgets(case.measurement, _workload_of(case))),
+    "latency-baseline": Judge(
+        LOAD,
+        lambda case: judge_latency_baseline(case.measurement, case.baseline, _workload_of(case)),
     ),
 }

@@ -6,12 +6,14 @@ result of the same deployment keeps it, the text ``KIND NAME``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy_evidence import KIND as EVALUATION
 from pytest_qwenvl.measure.accuracy_evidence import evaluation_from
+from pytest_qwenvl.measure.load_evidence import KIND as LOAD
+from pytest_qwenvl.measure.load_evidence import load_from
 from pytest_qwenvl.report.results import Result, RunRecord
 
 MEASUREMENT = "measurement"
@@ -20,7 +22,10 @@ BASELINE = "baseline_measurement"
 
 # What a merged report adds to the name of a measurement that several of its runs made.
 _OF_RUN = " of run "
-_READERS = {EVALUATION: evaluation_from}
+_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    EVALUATION: evaluation_from,
+    LOAD: load_from,
+}
 
 
 class Key(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.measure.latency import bench_arguments
+from pytest_qwenvl.measure.bench_command import bench_arguments
 from pytest_qwenvl.profile import LatencyBudget, LatencyWorkload
 
 
@@ -46,7 +46,10 @@ def test_text_workload_is_the_tutorials() -> None:
         assert option(arguments, name) == value
     for flag in ("--save-result", "--save-detailed", "--ignore-eos"):
         assert arguments.count(flag) == 1
-    assert int(option(arguments, "--num-warmups")) > 0
+    # The client would warm up with the first measured request.
+    assert (
+        option(arguments, "--num-warmups") == option(arguments, "--ready-check-timeout-sec") == "0"
+    )
     assert not {"--backend", "--endpoint", "--max-concurrency"} & set(arguments)
 
 
@@ -67,10 +70,9 @@ def test_image_workload_goes_through_chat() -> None:
 
 def test_profile_options_replace_and_add() -> None:
     arguments = arguments_of(
-        arguments={"num_warmups": 0, "trust-remote-code": True, "self_timed": False,
+        arguments={"trust-remote-code": True, "self_timed": False,
                    "burstiness": None, "extra_body": {"top_k": 1}},
     )  # fmt: skip
-    assert option(arguments, "--num-warmups") == "0"
     assert "--trust-remote-code" in arguments
     assert "--no-self-timed" in arguments
     assert "--burstiness" not in arguments
@@ -86,7 +88,8 @@ def test_percentiles_of_budgets_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "max_concurrency", "max-concurrency", "num_prompts", "save_detailed"]
+    "name",
+    ["seed", "max_concurrency", "max-concurrency", "num_prompts", "save_detailed", "num_warmups"],
 )
 def test_what_a_profile_may_not_set(name: str) -> None:
     with pytest.raises(UsageProblem, match="not for a profile to set") as raised:

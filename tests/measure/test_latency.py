@@ -11,37 +11,15 @@ from typing import Any
 import pytest
 
 from pytest_qwenvl.errors import MeasurementError
-from pytest_qwenvl.measure.latency import (
-    LoadResult,
-    check_validity,
-    judge_latency,
-    read_bench,
-    summary_ms,
-)
-from pytest_qwenvl.profile import LatencyBudget, LatencyMetric, LatencyWorkload
+from pytest_qwenvl.measure.bench_result import LoadResult, read_bench
+from pytest_qwenvl.measure.latency import judge_latency, judge_load
+from pytest_qwenvl.measure.load_summary import summary_ms
+from pytest_qwenvl.measure.validity import check_validity, unanswered
+from pytest_qwenvl.profile import LatencyBudget
 from pytest_qwenvl.report.results import Outcome
-
-SAMPLES = Path(__file__).parent / "samples"
-TEXT = SAMPLES / "bench-text.json"
+from tests.measure.loads import SAMPLES, TEXT, budget, looked_after, made, workload
 
 Edit = Callable[[Any], object]
-
-
-def workload(**kwargs: Any) -> LatencyWorkload:
-    fields: dict[str, Any] = {
-        "name": "text", "deployment": "serve-1npu", "num_prompts": 12, "request_rate": 8.0,
-        "output_tokens": 8, "source": "recorded for this test", **kwargs,
-    }  # fmt: skip
-    return LatencyWorkload(**fields)
-
-
-def budget(
-    metric: LatencyMetric = "ttft", percentile: float = 50, budget_ms: float = 500, **kwargs: Any
-) -> LatencyBudget:
-    return LatencyBudget(
-        hardware="cpu", npus=1, metric=metric, percentile=percentile, budget_ms=budget_ms,
-        source="invented for this test", **kwargs,
-    )  # fmt: skip
 
 
 def edited(tmp_path: Path, edit: Edit, source: Path = TEXT) -> Path:
@@ -52,44 +30,36 @@ def edited(tmp_path: Path, edit: Edit, source: Path = TEXT) -> Path:
     return path
 
 
-def made(tmp_path: Path, ttfts: list[float], rate: float = 10.0, gap: float = 0.01) -> LoadResult:
-    """A valid load with these times to the first token (seconds) and two tokens an answer."""
-    n = len(ttfts)
-    data = {
-        "num_prompts": n, "completed": n, "failed": 0, "duration": n / rate,
-        "request_throughput": rate, "request_rate": rate, "max_concurrency": None,
-        "input_lens": [20] * n, "output_lens": [2] * n, "ttfts": ttfts, "itls": [[gap]] * n,
-        "latencies": [ttft + gap for ttft in ttfts], "generated_texts": ["ab"] * n,
-        "start_times": [1000 + index / rate for index in range(n)], "errors": [""] * n,
-    }  # fmt: skip
-    path = tmp_path / "bench.json"
-    path.write_text(json.dumps(data))
-    return read_bench(path)
-
-
 @pytest.mark.parametrize("name", ["bench-text.json", "bench-image.json"])
 def test_recorded_loads_are_valid(name: str) -> None:
-    load = read_bench(SAMPLES / name)
+    load = looked_after(read_bench(SAMPLES / name))
     assert check_validity(load, workload()) == []
     assert (load.completed, load.failed, len(load.rows)) == (12, 0, 12)
     assert load.client_times
     for metric, percentiles in summary_ms(load).items():
         for name, value in percentiles.items():
-            assert value == pytest.approx(load.reported[f"{name}_{metric}_ms"])
+            assert value == pytest.approx(load.reported[f"{name}_{metric}_ms"], abs=1e-3)
 
 
 def test_a_server_that_fails_every_request_is_not_fast() -> None:
     path = SAMPLES / "bench-all-failed.json"
     # The client itself reports a p99 of 0 ms for it.
     assert json.loads(path.read_text())["p99_ttft_ms"] == 0.0
-    with pytest.raises(MeasurementError, match=r"none of 12 requests completed.*Not Found"):
-        read_bench(path)
+    load = looked_after(read_bench(path))
+    judgement = judge_load(load, workload())
+    assert judgement.outcome is Outcome.FAIL
+    assert "0 of 12 requests completed" in judgement.sentence
+    assert "request 0: Not Found" in judgement.sentence
+    assert summary_ms(load) == {}
+    for limit in (0.001, 1e6):
+        judgement = judge_latency(load, workload(), budget(budget_ms=limit))
+        assert judgement.outcome is Outcome.INVALID
 
 
 def test_tpot_is_per_token_after_the_first() -> None:
     row = read_bench(TEXT).rows[0]
     assert row.tpot == pytest.approx((row.e2el - row.ttft) / 7)
-    assert row.e2el == pytest.approx(row.ttft + sum(row.itls))
+    assert row.e2el == pytest.approx(row.ttft + sum(row.itls), abs=1e-6)
 
 
 def fail_one(data: Any) -> None:
@@ -119,6 +89,11 @@ INVALID: dict[str, tuple[Edit, str]] = {
     "another median": (lambda data: data.update(median_e2el_ms=1.0), "median_e2el_ms"),
     "a longer p99 than the rows": (lambda data: data.update(
         p99_e2el_ms=data["p99_e2el_ms"] + 1), "p99_e2el_ms is reported"),
+    "a clock that jumped forward": (lambda data: data.update(duration=0.5), "jumped forward"),
+    "a clock that jumped back": (lambda data: data["start_times"].__setitem__(5, 0.0),
+                                 "jumped back"),
+    "an answer after the end": (lambda data: data["start_times"].__setitem__(
+        11, data["start_times"][11] + 5), "took 1.54 s: the client's clock jumped"),
     "faster rows": (lambda data: data["ttfts"].__setitem__(8, 0.001), "p99_ttft_ms"),
     "slower gaps": (lambda data: data["itls"][0].__setitem__(0, 5.0), "mean_itl_ms"),
 }  # fmt: skip
@@ -127,7 +102,7 @@ INVALID: dict[str, tuple[Edit, str]] = {
 @pytest.mark.parametrize("name", INVALID)
 def test_an_invalid_load_is_neither_pass_nor_fail(name: str, tmp_path: Path) -> None:
     edit, reason = INVALID[name]
-    load = read_bench(edited(tmp_path, edit))
+    load = looked_after(read_bench(edited(tmp_path, edit)))
     reasons = check_validity(load, workload())
     assert any(reason in each for each in reasons), reasons
     for limit in (0.001, 1e6):  # one that every request breaks, one that none does
@@ -135,6 +110,7 @@ def test_an_invalid_load_is_neither_pass_nor_fail(name: str, tmp_path: Path) -> 
             judgement = judge_latency(load, workload(), budget(budget_ms=limit, vouched=vouched))
             assert judgement.outcome is Outcome.INVALID
             assert reason in judgement.sentence
+    assert judge_load(load, workload()).outcome in (Outcome.INVALID, Outcome.FAIL)
 
 
 def test_failed_requests_make_nothing_look_quick(tmp_path: Path) -> None:
@@ -147,7 +123,7 @@ def test_failed_requests_make_nothing_look_quick(tmp_path: Path) -> None:
         for key in [key for key in data if key.endswith("_ms")]:
             del data[key]
 
-    load = read_bench(edited(tmp_path, fail_most))
+    load = looked_after(read_bench(edited(tmp_path, fail_most)))
     rows = load.rows[9:]
     assert summary_ms(load)["ttft"]["p50"] == pytest.approx(sorted(r.ttft for r in rows)[1] * 1000)
     assert summary_ms(load)["ttft"]["p50"] > whole["ttft"]["p50"] / 2
@@ -168,13 +144,15 @@ def test_an_older_client_counts_the_usage_chunk(tmp_path: Path) -> None:
             if key.endswith(("e2el_ms", "tpot_ms")):
                 data[key] += 0.5
 
-    assert check_validity(read_bench(edited(tmp_path, older)), workload()) == []
+    assert check_validity(looked_after(read_bench(edited(tmp_path, older))), workload()) == []
 
     def faster(data: Any) -> None:
         older(data)
         data["p99_e2el_ms"] -= 5
 
-    assert check_validity(read_bench(edited(tmp_path, faster)), workload()) != []
+    reasons = check_validity(looked_after(read_bench(edited(tmp_path, faster))), workload())
+    assert len(reasons) == 1
+    assert "p99_e2el_ms is reported" in reasons[0]
 
 
 UNREADABLE: dict[str, tuple[Edit, str]] = {
@@ -192,8 +170,7 @@ UNREADABLE: dict[str, tuple[Edit, str]] = {
     "bool for a length": (lambda data: data["output_lens"].__setitem__(0, True), "True"),
     "null length": (lambda data: data["output_lens"].__setitem__(0, None), "None"),
     "a row short": (lambda data: data["ttfts"].pop(), "differ in length"),
-    "nothing completed": (lambda data: data.update(completed=0), "none of 12"),
-    "negative completed": (lambda data: data.update(completed=-1), "completed is -1"),
+    "negative completed": (lambda data: data.update(completed=-1), "completed is -1; expected"),
     "completed without a first token": (lambda data: data["ttfts"].__setitem__(0, 0.0),
                                         "only 11 have a time"),
     "completed with an error": (lambda data: data["errors"].__setitem__(0, "x"), "only 11"),
@@ -230,6 +207,11 @@ def test_truncated_or_foreign_files(text: str, tmp_path: Path) -> None:
         read_bench(path)
 
 
+def test_nothing_completed_is_not_taken_for_speed(tmp_path: Path) -> None:
+    load = read_bench(edited(tmp_path, lambda data: data.update(completed=0)))
+    assert "0 of 12 requests completed" in unanswered(load, workload())
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="no readable result"):
         read_bench(tmp_path / "none.json")
@@ -237,9 +219,17 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def judged(load: LoadResult, limit: LatencyBudget) -> tuple[Outcome, dict[str, Any]]:
     shape = workload(num_prompts=len(load.rows), request_rate=10.0, output_tokens=2)
+    assert check_validity(load, shape) == []
     judgement = judge_latency(load, shape, limit)
     json.dumps(judgement.evidence)
     return judgement.outcome, dict(judgement.evidence)
+
+
+def spread_out(slow: list[float], quick: list[float]) -> list[float]:
+    """Both, mixed, so that nothing drifts over the run."""
+    mixed = slow + quick
+    random.Random(3).shuffle(mixed)
+    return mixed
 
 
 @pytest.mark.parametrize(
@@ -247,20 +237,20 @@ def judged(load: LoadResult, limit: LatencyBudget) -> tuple[Outcome, dict[str, A
     [(299, 0, Outcome.PASS), (298, 0, Outcome.INCONCLUSIVE), (299, 1, Outcome.INCONCLUSIVE),
      (473, 1, Outcome.PASS), (200, 8, Outcome.FAIL), (200, 200, Outcome.FAIL)],
 )  # fmt: skip
-def test_exact_judgement_of_p99(n: int, over: int, outcome: Outcome, tmp_path: Path) -> None:
-    load = made(tmp_path, [0.2] * over + [0.05] * (n - over))
+def test_exact_judgement_of_p99(n: int, over: int, outcome: Outcome) -> None:
+    load = made(spread_out([0.2] * over, [0.05] * (n - over)))
     found, evidence = judged(load, budget(percentile=99, budget_ms=100))
     assert found is outcome
     assert (evidence["over_budget"], evidence["requests"]) == (over, n)
 
 
 def test_a_request_at_the_budget_is_within_it(tmp_path: Path) -> None:
-    load = made(tmp_path, [0.125] * 299)
+    load = made([0.125] * 299)
     assert judged(load, budget(percentile=99, budget_ms=125))[0] is Outcome.PASS
 
 
 def test_every_metric_has_its_own_values(tmp_path: Path) -> None:
-    load = made(tmp_path, [0.05] * 20, gap=0.02)
+    load = made([0.05] * 20, gap=0.02)
     for metric, value in (("ttft", 50), ("tpot", 20), ("e2el", 70)):
         assert judged(load, budget(metric, budget_ms=value + 1))[0] is Outcome.PASS  # type: ignore[arg-type]
         assert judged(load, budget(metric, budget_ms=value - 1))[0] is Outcome.FAIL  # type: ignore[arg-type]
@@ -268,11 +258,11 @@ def test_every_metric_has_its_own_values(tmp_path: Path) -> None:
 
 def test_inconclusive_says_what_it_takes(tmp_path: Path) -> None:
     shape = workload(num_prompts=50, request_rate=10.0, output_tokens=2)
-    few = judge_latency(made(tmp_path, [0.05] * 50), shape, budget(percentile=99))
+    few = judge_latency(made([0.05] * 50), shape, budget(percentile=99))
     assert few.outcome is Outcome.INCONCLUSIVE
     assert "it takes 299 requests" in few.sentence
     assert few.evidence["requests_at_this_share"] == 299
-    near = judge_latency(made(tmp_path, [1.0] + [0.05] * 49), shape, budget(percentile=99))
+    near = judge_latency(made([1.0, *[0.05] * 49]), shape, budget(percentile=99))
     assert near.outcome is Outcome.INCONCLUSIVE
     assert "473 requests would, with no more than 1 over" in near.sentence
     assert near.evidence["requests_at_this_share"] is None
@@ -280,33 +270,20 @@ def test_inconclusive_says_what_it_takes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1.0, 1000.0])
 def test_what_nobody_vouches_for_is_reported_only(limit: float, tmp_path: Path) -> None:
-    load = made(tmp_path, [0.05] * 20)
+    load = made([0.05] * 20)
     found, evidence = judged(load, budget(budget_ms=limit, vouched=False))
     assert found is Outcome.SKIPPED
     assert evidence["observed_ms"] == pytest.approx(50)
 
 
 def test_gaps_are_not_independent_and_not_gated(tmp_path: Path) -> None:
-    load = made(tmp_path, [0.05] * 20, gap=0.02)
+    load = made([0.05] * 20, gap=0.02)
     assert judged(load, budget("itl", budget_ms=1))[0] is Outcome.INCONCLUSIVE
     assert judged(load, budget("itl", budget_ms=1, vouched=False))[0] is Outcome.SKIPPED
 
 
 def test_tpot_of_one_token_is_invalid() -> None:
     shape = workload(output_tokens=1)
-    judgement = judge_latency(read_bench(TEXT), shape, budget("tpot"))
+    judgement = judge_latency(looked_after(read_bench(TEXT)), shape, budget("tpot"))
     assert judgement.outcome is Outcome.INVALID
     assert "at least two output tokens" in judgement.sentence
-
-
-def test_planted_slowness_is_found_and_its_absence_is_not(tmp_path: Path) -> None:
-    generator = random.Random(11)
-    limit = budget(percentile=90, budget_ms=120)
-    outcomes: dict[float, list[Outcome]] = {1.0: [], 1.2: []}
-    for factor, found in outcomes.items():
-        for _ in range(40):
-            # p90 of the quick server is 118 ms, of the slow one 141 ms.
-            ttfts = [factor * generator.lognormvariate(-2.365, 0.178) for _ in range(300)]
-            found.append(judged(made(tmp_path, ttfts), limit)[0])
-    assert outcomes[1.0].count(Outcome.FAIL) <= 5
-    assert outcomes[1.2].count(Outcome.FAIL) >= 38

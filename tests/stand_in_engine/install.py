@@ -65,6 +65,7 @@ deployment = "serve-1npu"
 num_prompts = 10
 request_rate = 10.0
 output_tokens = 4
+warm_ups = 0
 source = "made up for the tests"
 """
 
