@@ -16,6 +16,8 @@ from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile import AccuracyFloor
 from pytest_qwenvl.report.judges import Case, judge_case
 from pytest_qwenvl.report.measurements import BASELINE, MEASUREMENT, Key, Measurements
+from pytest_qwenvl.report.statement import WEIGHTS_FILES
+from pytest_qwenvl.weights_digest import weights_files
 
 pytestmark = pytest.mark.accuracy
 
@@ -61,6 +63,8 @@ def judge(
             try:
                 known = evaluate(accuracy_floor)
                 evidence.record(**{MEASUREMENT: as_evidence(known)})
+                if deployment.weights is not None:
+                    evidence.record(**{WEIGHTS_FILES: dict(weights_files(deployment.weights))})
             except MeasurementError as problem:
                 known = problem
             evaluated[key] = known

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_qwenvl import __version__
 from pytest_qwenvl.collection import planned_of, requirement_of
+from pytest_qwenvl.engines.installed import record_digests
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.failing import forget_earlier, with_exchanges
 from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
@@ -160,6 +161,7 @@ def begin_recording(config: pytest.Config) -> Recording:
                 endpoint=plan.endpoint or "",
                 host=host_facts(),
                 versions={"pytest": pytest.__version__, **versions},
+                digests=_engine_digests(config),
                 requirements=list(catalogue.requirements),
                 profiles={it.name: it.model_dump(mode="json") for it in plan.profiles},
                 not_run=list(plan.not_run),
@@ -174,6 +176,18 @@ def begin_recording(config: pytest.Config) -> Recording:
     recording = Recording(recorder, waivers)
     _CURRENT.append(recording)
     return recording
+
+
+def _engine_digests(config: pytest.Config) -> dict[str, str]:
+    """Digests of the wheels of an engine on this host; an image has a digest of its own."""
+    if plan_of(config).endpoint is not None:
+        return {}
+    engines = engine_session_of(config)
+    if engines.container is not None:
+        return {}
+    interpreter = engines.interpreter
+    names = [name for name, version in interpreter.versions.items() if version]
+    return record_digests(interpreter.site_packages, [*names, interpreter.distribution])
 
 
 def _scope(config: pytest.Config) -> str:

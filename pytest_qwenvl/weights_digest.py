@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,26 +14,34 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
 
 
-@lru_cache(maxsize=32)
 def weights_digest(directory: Path) -> str:
-    """``sha256:`` and the digest of a list of names, sizes and digests of the model's files.
+    """``sha256:`` and the digest of a list of names and digests of the model's files.
 
-    Two folders with the same files have the same digest, wherever they lie. In a Hugging Face
-    cache large files are named by their own sha256, which the client has checked; there, gigabytes
-    need not be read again.
+    Two folders with the same files have the same digest, wherever they lie.
 
     Raises:
         OSError: a file cannot be read.
     """
-    manifest = hashlib.sha256()
+    lines = [f"{digest}  {name}\n" for name, digest in weights_files(directory).items()]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+@lru_cache(maxsize=32)
+def weights_files(directory: Path) -> Mapping[str, str]:
+    """The sha256 (hex) of every file of the model, by name; read once a process.
+
+    In a Hugging Face cache large files are named by their own sha256, which the client has
+    checked; there, gigabytes need not be read again.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found: dict[str, str] = {}
     for path in sorted(directory.rglob("*"), key=lambda its: its.relative_to(directory).parts):
         name = path.relative_to(directory)
-        if not path.is_file() or any(_BESIDE.match(part) for part in name.parts):
-            continue
-        manifest.update(
-            f"{name.as_posix()}\0{path.stat().st_size}\0{_file_digest(path)}\n".encode()
-        )
-    return f"sha256:{manifest.hexdigest()}"
+        if path.is_file() and not any(_BESIDE.match(part) for part in name.parts):
+            found[name.as_posix()] = _file_digest(path)
+    return found
 
 
 def _file_digest(path: Path) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from pytest_qwenvl.commands.exit_codes import code_of
+from pytest_qwenvl.errors import UsageProblem
 
 
 def add_parser(commands: Any) -> None:
@@ -26,6 +28,15 @@ def add_parser(commands: Any) -> None:
         metavar="REPORT",
         help="an earlier report; what was measured must then be no worse than there",
     )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write a page for a pull request"
+    )
+    parser.add_argument(
+        "--statement",
+        type=Path,
+        metavar="FILE",
+        help="write an in-toto test-result statement over the digests of what was tested",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -36,6 +47,14 @@ def _run(arguments: argparse.Namespace) -> int:
     baseline = read_report(arguments.baseline) if arguments.baseline else None
     regated = judge_again(read_report(arguments.report), baseline)
     run = regated.run
+    if arguments.markdown:
+        from pytest_qwenvl.report.markdown import render_markdown
+
+        _write(arguments.markdown, render_markdown(run, regated.changes))
+    if arguments.statement:
+        from pytest_qwenvl.report.statement import statement_of
+
+        _write(arguments.statement, json.dumps(statement_of(run), indent=2) + "\n")
     lines = [run.verdict_sentence, *(f"  {model.model}: {model.verdict.value}: {model.reason}"
              for model in run.model_verdicts if len(run.model_verdicts) > 1)]  # fmt: skip
     lines.append(f"{regated.judged} results judged again from what the report keeps")
@@ -43,3 +62,14 @@ def _run(arguments: argparse.Namespace) -> int:
         lines += ["otherwise than the report says:", *(f"  {change}" for change in regated.changes)]
     sys.stdout.write("\n".join(lines) + "\n")
     return code_of(run.verdict)
+
+
+def _write(path: Path, text: str) -> None:
+    from pytest_qwenvl.report.directory import replace_file
+
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise UsageProblem(
+            f"{path}: cannot be written: {error.strerror or error}; what was there before still is"
+        ) from error

@@ -209,6 +209,7 @@ class RunRecord(Record):
         endpoint: the attached server's base URL; empty when the run started its own engines.
         undecided: what the selection covers and cannot be decided on an attached server; it does
             not count against the verdict, which names the endpoint as its scope.
+        digests: what identifies the engine's wheels, by name: sha256 (hex).
         complete: False in a report that was written while the run was still going.
         notes: what the run met on its host and no result tells: devices that were passed over or
             quarantined, and why.
@@ -229,6 +230,7 @@ class RunRecord(Record):
     npus: int = 0
     host: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+    digests: dict[str, str] = Field(default_factory=dict)
     requirements: list[Requirement] = Field(default_factory=list)
     profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
     planned: list[str] = Field(default_factory=list)
