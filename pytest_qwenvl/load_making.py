@@ -14,7 +14,7 @@ from pytest_qwenvl.measure.surroundings import (
     Surroundings,
     between,
     counted,
-    host_stalled_seconds,
+    running_tasks,
 )
 from pytest_qwenvl.measuring import empty_directory, run_program
 from pytest_qwenvl.planning import PlannedDeployment
@@ -135,8 +135,7 @@ class LoadWatch:
         self._clock = clock
         self._unreadable = ""
         self._looked = clock()
-        self._sending: float | None = None
-        self._stalled: float | None = None
+        self._running: list[float] = []
         self._latency = ""
         self._before = self._settled(lambda metrics: not any(map(metrics.total, _RUNNING)))
 
@@ -146,9 +145,10 @@ class LoadWatch:
         if progress is None:
             return
         now = self._clock()
-        if self._sending is None:
-            # The bar is drawn when the first request is due; all before is the client's start.
-            self._sending, self._stalled = now, host_stalled_seconds()
+        # The bar is drawn from the first request on: what was before was the client's start.
+        running = running_tasks()
+        if running is not None:
+            self._running.append(running)
         if now - self._looked >= _WATCH_INTERVAL:
             self._looked = now
             self._latency = self._mean_ttft()
@@ -156,19 +156,15 @@ class LoadWatch:
 
     def surroundings(self) -> Surroundings:
         """What was counted since the watch began; to be asked for when the load is over."""
-        ended, stalled = self._clock(), host_stalled_seconds()
-        waiting = None
-        if self._sending is not None and self._stalled is not None and stalled is not None:
-            spent = ended - self._sending
-            waiting = min(1.0, max(0.0, stalled - self._stalled) / spent) if spent > 0 else None
+        running = sum(self._running) / len(self._running) if self._running else None
         if self._before is None:
-            return Surroundings(None, self._unreadable, waiting)
+            return Surroundings(None, self._unreadable, running)
         after = self._settled(lambda metrics: self._finished(metrics) >= self._expected)
         if after is None:
-            return Surroundings(None, self._unreadable, waiting)
+            return Surroundings(None, self._unreadable, running)
         model = self._server.model
         rose = between(counted(self._before, model), counted(after, model))
-        return Surroundings(rose, "", waiting)
+        return Surroundings(rose, "", running)
 
     def _finished(self, metrics: Metrics) -> float:
         assert self._before is not None

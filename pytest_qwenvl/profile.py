@@ -267,13 +267,14 @@ class LatencyMargin(Model):
     Attributes:
         value: as a share of the baseline's latency: 0.1 for ten per cent.
         confidence: with which a run is called slower, or no slower, over all its comparisons.
-        host_waiting: largest difference between two runs' shares of time (0 to 1) in which
-            something on the host waited for a CPU; above it the hosts were not alike.
+        host_running: largest difference between the tasks that ran or waited to run on the two
+            runs' hosts, as a share (0 to 1) of the larger number, or of one task for each CPU;
+            above it the hosts were not alike.
     """
 
     value: float = Field(gt=0, lt=10)
     confidence: float = Field(default=0.99, gt=0.5, lt=1)
-    host_waiting: float = Field(default=0.1, gt=0, le=1)
+    host_running: float = Field(default=0.25, gt=0, le=1)
     source: Source
 
 

@@ -100,7 +100,7 @@ def judge_against_baseline(
             "old": pauses.old,
             "p_value": pauses.p_value,
         },
-        "host_waiting": [_waiting(new), _waiting(old)],
+        "host_running": [_running(new), _running(old)],
     }
     seen = (
         f"{name}: {METRIC_NAMES[metric]} median {_shown(median)}, p{percentile:g} {_shown(gate)}, "
@@ -167,19 +167,19 @@ def _gate_of(workload: LatencyWorkload, load: LoadResult) -> tuple[LatencyMetric
 
 def _busy(new: LoadResult, old: LoadResult, workload: LatencyWorkload) -> str:
     """Why the hosts were not alike; empty when they were, or nobody knows."""
-    here, there = _waiting(new), _waiting(old)
+    here, there = _running(new), _running(old)
     if here is None or there is None or workload.margin is None:
         return ""
-    if abs(here - there) <= workload.margin.host_waiting:
+    if abs(here - there) <= workload.margin.host_running * max(here, there, 1.0):
         return ""
     return (
-        f"on the host something waited for a CPU {here:.0%} of the time, in the baseline "
-        f"{there:.0%}: run it again when nobody else uses the host"
+        f"the host had {here:.2g} tasks to run for each CPU, in the baseline {there:.2g}: run it "
+        "again when nobody else uses the host"
     )
 
 
-def _waiting(load: LoadResult) -> float | None:
-    return load.surroundings.host_waiting if load.surroundings else None
+def _running(load: LoadResult) -> float | None:
+    return load.surroundings.host_running if load.surroundings else None
 
 
 def _slower_of(ratio: Ratio, name: str, allowed: float) -> list[str]:

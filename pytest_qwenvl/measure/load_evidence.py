@@ -159,7 +159,7 @@ def _surroundings_as_evidence(around: Surroundings) -> dict[str, Any]:
     return {
         "engine": None if around.engine is None else dict(around.engine),
         "unreadable": around.unreadable,
-        "host_waiting": around.host_waiting,
+        "host_running": around.host_running,
     }
 
 
@@ -168,9 +168,9 @@ def _surroundings_from(kept: Any, where: str) -> Surroundings | None:
         return None
     if not isinstance(kept, dict):
         raise MeasurementError(f"{where}: surroundings is a {type(kept).__name__}, no object")
-    waiting = kept.get("host_waiting")
+    running = kept.get("host_running")
     return Surroundings(
         engine=None if kept.get("engine") is None else _mapping(kept, "engine", where),
         unreadable=str(kept.get("unreadable", "")),
-        host_waiting=None if waiting is None else total(kept, "host_waiting", is_duration, where),
+        host_running=None if running is None else total(kept, "host_running", is_duration, where),
     )

@@ -6,6 +6,7 @@ the client's own numbers.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ _COUNTERS = {
     "prefill_seconds": "vllm:request_prefill_time_seconds_sum",
     "decode_seconds": "vllm:request_decode_time_seconds_sum",
 }
-_PRESSURE = Path("/proc/pressure/cpu")
-_STALLED = re.compile(r"^some .*\btotal=(\d+)", re.MULTILINE)
+_STAT = Path("/proc/stat")
+_RUNNING = re.compile(r"^procs_running (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Surroundings:
         engine: by how much each counter rose, by our names (tokens, pictures, requests, seconds);
             one that the engine does not have is left out. None where they could not be read.
         unreadable: why ``engine`` is None.
-        host_waiting: share of the load's time (0 to 1) in which something on this host waited for
-            a CPU; None where the kernel does not say.
+        host_running: tasks for each CPU of this host that ran or waited to run, on average over
+            the load; above 1 some had to wait. None where the kernel does not say.
     """
 
     engine: Mapping[str, float] | None
     unreadable: str = ""
-    host_waiting: float | None = None
+    host_running: float | None = None
 
     def cached(self, cache: str) -> float | None:
         """Share of what a cache (``prefix_cache``, ``mm_cache``) was asked for that it had.
@@ -72,10 +73,10 @@ def between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
-def host_stalled_seconds(path: Path = _PRESSURE) -> float | None:
-    """Seconds since boot in which a task of this host waited for a CPU; None where unknown."""
+def running_tasks(path: Path = _STAT) -> float | None:
+    """Tasks for each CPU of this host that run or wait to run now; None where unknown."""
     try:
-        match = _STALLED.search(path.read_text())
+        match = _RUNNING.search(path.read_text())
     except OSError:
         return None
-    return int(match[1]) / 1e6 if match else None
+    return int(match[1]) / (os.cpu_count() or 1) if match else None

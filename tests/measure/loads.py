@@ -34,7 +34,7 @@ def budget(
     )  # fmt: skip
 
 
-def looked_after(load: LoadResult, waiting: float | None = 0.0, **engine: float) -> LoadResult:
+def looked_after(load: LoadResult, running: float | None = 0.5, **engine: float) -> LoadResult:
     """The load with an engine beside it that counted it, and only it, with cold caches."""
     counted = {
         "requests": len(load.rows),
@@ -52,7 +52,7 @@ def looked_after(load: LoadResult, waiting: float | None = 0.0, **engine: float)
         npus=1,
         seed=0,
         surroundings=Surroundings(
-            {name: float(value) for name, value in counted.items()}, "", waiting
+            {name: float(value) for name, value in counted.items()}, "", running
         ),
     )
 
