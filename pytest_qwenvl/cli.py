@@ -21,13 +21,25 @@ from pytest_qwenvl.commands import (
     merge,
     report,
     requirements,
+    schema,
 )
 from pytest_qwenvl.commands.exit_codes import EXIT_USAGE
 from pytest_qwenvl.errors import UsageProblem
 
 # In the order in which --help lists them. Each adds its parser and imports nothing heavy before
 # it is run.
-_COMMANDS = (devices, doctor, explain, report, gate, compare, merge, calibrate, requirements)
+_COMMANDS = (
+    devices,
+    doctor,
+    explain,
+    report,
+    gate,
+    compare,
+    merge,
+    calibrate,
+    requirements,
+    schema,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
