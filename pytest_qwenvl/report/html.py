@@ -195,15 +195,18 @@ def _finalize(value: Any) -> Any:
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _translated(key: str, *arguments: object) -> Markup:
-    """One of the page's own texts, in English, marked for the language switch."""
+def _translated(key: str, *arguments: object, tag: str = "span", kind: str = "") -> Markup:
+    """One of the page's own texts, in English, marked for the language switch.
+
+    In an element of its own, ``tag``, of the class ``kind``.
+    """
     from markupsafe import Markup, escape
 
     told = [clean(str(argument), 400) for argument in arguments]
     held = f' data-a="{escape(SEPARATOR.join(told))}"' if told else ""
-    return Markup(
-        f'<span data-t="{escape(key)}"{held}>{escape(WORDS[key].en.format(*told))}</span>'
-    )
+    of = f' class="{escape(kind)}"' if kind else ""
+    text = escape(WORDS[key].en.format(*told))
+    return Markup(f'<{tag}{of} data-t="{escape(key)}"{held}>{text}</{tag}>')
 
 
 def _label(key: str) -> Markup:

@@ -80,9 +80,9 @@
     });
   }
 
-  // On paper nothing can be opened: the evidence of what did not pass, and the plots, are.
+  // On paper nothing can be opened: what stands for each problem, and the plots, are.
   addEventListener("beforeprint", () => {
-    for (const part of document.querySelectorAll("#problems > .problem details, .load, .flips")) {
+    for (const part of document.querySelectorAll("#problems > .problem > details:first-of-type, .load, .flips")) {
       part.open = true;
     }
   });
