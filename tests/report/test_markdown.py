@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -96,3 +98,19 @@ def test_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     nowhere = tmp_path / "missing" / "page.md"
     assert main(["gate", stored(tmp_path, measured(SAME)), "--markdown", str(nowhere)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_full_disk_leaves_the_page_that_was_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, out = stored(tmp_path, measured(SAME)), tmp_path / "page.md"
+    out.write_text("the last release's page")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["gate", report, "--markdown", str(out)]) == 2
+    assert "No space left on device; what was there before still is" in capsys.readouterr().err
+    assert out.read_text() == "the last release's page"
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["page.md", "report.json"]
