@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from pytest_qwenvl.report.html_accuracy import Flips
     from pytest_qwenvl.report.html_measured import Load, Scored
 
-PICTURES_FOLDER = "pictures"
-"""In the report's folder: pictures of evaluated items, each named by its digest."""
-
 LARGEST_PAGE = 5_000_000
 """Bytes. Of a run that would take more the page shows less evidence, and says so."""
 
@@ -87,6 +84,11 @@ def render_page(
     return page
 
 
+def pictures_folder(scored: Scored) -> str:
+    """Where ``engines/lm_eval_worker.py`` leaves an evaluation's pictures in the report."""
+    return f"engines/{scored.model}/{scored.deployment}/lm-eval-{scored.task}/pictures"
+
+
 def _render(
     run: RunRecord, plots: Plots, baseline: RunRecord | None, reader: EvidenceReader
 ) -> str:
@@ -99,7 +101,7 @@ def _render(
         view=view_of(run, reader),
         plots=plots,
         baseline=baseline,
-        item_picture=lambda digest: reader.item_picture(digest, PICTURES_FOLDER),
+        item_picture=lambda scored, digest: reader.item_picture(digest, pictures_folder(scored)),
         style=style,
         script=script,
         policy=(

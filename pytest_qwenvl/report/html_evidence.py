@@ -140,11 +140,11 @@ class EvidenceReader:
         return known
 
     def item_picture(self, digest: str, folder: str) -> Picture:
-        """The picture of an evaluated item, which the report's folder has by its digest."""
-        if self._root is not None and _DIGEST.fullmatch(digest):
+        """The picture of an evaluated item, which ``folder`` of the report has by its digest."""
+        if _DIGEST.fullmatch(digest):
             for suffix in (".png", ".jpg"):
-                if (self._root / folder / f"{digest}{suffix}").is_file():
-                    picture = self.picture(f"{folder}/{digest}{suffix}")
+                picture = self.picture(f"{folder}/{digest}{suffix}")
+                if picture.url:
                     return picture._replace(name=digest[:12])
         return Picture(digest[:12], problem="not kept in the report's folder")
 

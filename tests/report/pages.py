@@ -26,6 +26,7 @@ from tests.report.records import MODEL, OTHER, SERVE, claim, requirement, result
 
 PICTURE = "evidence/QVL-IMG-003/image-1-1.png"
 DIGEST = "ab" * 32
+PICTURES = f"engines/{MODEL}/offline-1npu/lm-eval-bank/pictures"
 VOID = frozenset({"meta", "input", "img", "path", "polyline", "circle", "rect", "br"})
 
 
@@ -119,7 +120,7 @@ def png(colour: str = "red", size: tuple[int, int] = (40, 30)) -> bytes:
 
 def write_pictures(root: Path) -> None:
     """The files that ``full_run`` refers to."""
-    for name in (PICTURE, f"pictures/{DIGEST}.png"):
+    for name in (PICTURE, f"{PICTURES}/{DIGEST}.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(png())
 
