@@ -121,7 +121,7 @@ class Recording:
             run,
             terminalreporter,
             terminalreporter._tw.fullwidth,
-            report=self.recorder.report_path,
+            report=self.recorder.page_path or self.recorder.report_path,
             trouble=self.recorder.problem,
         )
 

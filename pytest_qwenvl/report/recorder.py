@@ -106,6 +106,7 @@ class RunRecorder:
         self._warned = False
         self._closed = False
         self.problem = ""
+        self._page_path: Path | None = None
         self._directory: ReportDirectory | None = None
         if directory is not None:
             self._directory = ReportDirectory(directory)
@@ -115,6 +116,11 @@ class RunRecorder:
     def report_path(self) -> Path | None:
         """Where ``report.json`` lies; None without a report directory."""
         return self._directory.path / REPORT_NAME if self._directory else None
+
+    @property
+    def page_path(self) -> Path | None:
+        """Where ``report.html`` lies; None until the run ended and its page was drawn."""
+        return self._page_path
 
     def snapshot(self) -> RunRecord:
         """The run as known now, judged."""
@@ -252,6 +258,7 @@ class RunRecorder:
 
         try:
             self._directory.replace_page(render_page(self.snapshot(), root=self._directory.path))
+            self._page_path = self._directory.path / PAGE_NAME
         except Exception as error:
             # Whatever it is: hours of results must not be lost over a drawing of them.
             if self.problem:

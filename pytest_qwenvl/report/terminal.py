@@ -109,7 +109,7 @@ def render_summary(
             use.
         height: lines of the screen. What went wrong gets what the table leaves of it, and
             enough for one requirement even where it leaves nothing.
-        report: where ``report.json`` lies, if anywhere.
+        report: where the report lies, if anywhere: its page, or else ``report.json``.
         trouble: what kept the report from being written, if anything did.
     """
     claims = [Claim.parse(text) for text in run.planned]

@@ -196,6 +196,19 @@ def test_a_failure_on_many_deployments_is_one_problem():
     assert all(f"of {it}" in problem.text for it in models)
 
 
+def test_what_was_never_judged_names_every_place():
+    models = [f"model-{number}" for number in range(30)]
+    page = page_of(run(planned=[claim(model=it) for it in models], complete=False))
+    problem = page.one("section", id="problems").one("article")
+    assert [it.text for it in problem.all("code", class_="claim")] == [
+        f"{it}/{SERVE}" for it in models
+    ]
+    links = page.one("section", id="results").all("a")
+    assert [it.attributes["href"][1:] for it in links] == [
+        it.attributes["id"] for it in problem.all("code", class_="claim")
+    ]
+
+
 def test_a_run_without_results_has_a_page():
     page = page_of(run(planned=[claim()], complete=False))
     assert page.one("h1").text == "PARTIAL"

@@ -36,6 +36,7 @@ def test_a_run_that_ends_leaves_its_page(tmp_path, warnings):
     assert page.one("h1").text == "NON-CONFORMANT"
     assert "seen 3" in page.one("section", id="problems").text
     assert (warnings, made.problem) == ([], "")
+    assert made.page_path == tmp_path / "report.html"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",
         "report.json",
@@ -78,6 +79,7 @@ def test_a_page_that_cannot_be_drawn_loses_no_report(tmp_path, warnings, monkeyp
     made.add_result(result())
     assert made.finish(0).verdict.value == "CONFORMANT"
     assert warnings == [made.problem]
+    assert made.page_path is None
     assert made.problem.startswith(
         "report.html could not be drawn (RuntimeError: no such template)"
     )
