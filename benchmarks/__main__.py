@@ -9,13 +9,15 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import leases, noticing, runs, start_up
+from benchmarks import dispatch, leases, noticing, page, runs, start_up
 from benchmarks.figures import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "start-up": start_up.measure,
     "noticing": noticing.measure,
     "leases": leases.measure,
+    "dispatch": dispatch.measure,
+    "page": page.measure,
     "smoke": runs.measure_smoke,
     "serve": runs.measure_serve,
     "default": runs.measure_default,

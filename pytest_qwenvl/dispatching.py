@@ -2,7 +2,7 @@
 
 Work is handed out as a list: whenever a worker is free, it is given the first in the order that
 fits the free devices. What is dearest comes first, so that small things fill the gaps at the end;
-of a few hundred such orders the one is taken that ends first by the profiles' own estimates.
+of a thousand such orders the one is taken that ends first by the profiles' own estimates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pytest_qwenvl.devices.choosing import devices_held
 from pytest_qwenvl.planning import Plan, offline_partner
 
-_TRIALS = 300
+_TRIALS = 1000
 # An order within two percent of the bound is not worth another trial.
 _GOOD_ENOUGH = 1.02
 

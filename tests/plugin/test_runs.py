@@ -188,6 +188,40 @@ def test_the_same_with_two_workers(suite):
     assert len(workers) == 2, "each model on one worker"
 
 
+NOTED = """
+import time
+import pytest
+
+@pytest.mark.serve
+@pytest.mark.deployment_mode("offline")
+def test_offline_begins(deployment, engine_session):
+    time.sleep(1)  # long enough for the other worker to be wrong
+    (engine_session.directory_of(deployment) / "noted").write_text(engine_session.run_id)
+
+@pytest.mark.serve
+@pytest.mark.deployment_mode("serve")
+def test_served_comes_after(deployment, engine_session):
+    noted = engine_session.run_directory / "alpha" / "offline-1npu" / "noted"
+    assert noted.read_text() == engine_session.run_id
+"""
+
+
+def test_served_deployments_wait_for_the_offline_one_on_another_worker(suite):
+    suite.profile("alpha", deployments=[("offline", 1), ("serve", 1)])
+    (suite.suite / "test_noted.py").write_text(NOTED)
+    done = suite.run("-n2", "-k", "begins or comes_after")
+    assert done.code == 0, done.all
+    assert "2 passed" in done.outcomes()
+
+
+@pytest.mark.parametrize("how", ["load", "loadgroup", "loadscope", "each", "worksteal"])
+def test_every_way_to_distribute_tests_ends(suite, how):
+    suite.profile("alpha")
+    done = suite.run("-n2", f"--dist={how}", "-m", "environment")
+    assert done.code == 0, done.all
+    assert f"{2 if how == 'each' else 1} passed" in done.outcomes()
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_an_engine_that_exits_at_once(suite, code):
     suite.profile("alpha", f"exits-{code}")

@@ -41,6 +41,11 @@ def occupy() -> None:
     threading.Thread(target=_beat, args=(file,), daemon=True).start()
 
 
+def load() -> None:
+    """Take as long to load the model as ``STAND_IN_START_SECONDS`` says."""
+    time.sleep(float(os.environ.get("STAND_IN_START_SECONDS", "0")))
+
+
 def _beat(file: Any) -> None:
     """Note the time again and again: nobody can note its own death by SIGKILL."""
     while True:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from tests.stand_in_engine.defects import planted
 from tests.stand_in_engine.model import Model, Turn, pieces
-from tests.stand_in_engine.occupying import occupy
+from tests.stand_in_engine.occupying import load, occupy
 
 FINGERPRINT = "vllm-0.32.0-standin"
 STUBBORN = """
@@ -315,6 +315,7 @@ def serve(argv: list[str]) -> None:
     defects = planted()
     print("INFO 01-01 00:00:00 [stand_in.py:1] Starting to load model", argv[0], flush=True)
     occupy()
+    load()
     if "exits-0" in defects:
         sys.exit(0)
     if "exits-1" in defects:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.stand_in_engine.defects import planted
 from tests.stand_in_engine.model import Model, Turn, pieces
-from tests.stand_in_engine.occupying import occupy
+from tests.stand_in_engine.occupying import load, occupy
 from tests.stand_in_engine.server import family_of
 
 
@@ -40,7 +40,8 @@ class LLM:
         defects = planted()
         print("INFO 01-01 00:00:00 [stand_in.py:1] Starting to load model", model, flush=True)  # noqa: T201
         occupy()
-        self._model = Model(family_of(model), defects)
+        load()
+        self._model = Model(family_of(model))
         self._limit = limit_mm_per_prompt["image"]
         self._differs = "offline-differs" in defects
 
