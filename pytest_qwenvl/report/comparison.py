@@ -11,7 +11,7 @@ from pytest_qwenvl.errors import MeasurementError, UsageProblem
 from pytest_qwenvl.measure.judgement import Judgement
 from pytest_qwenvl.report.judges import JUDGES, Case, judge_case
 from pytest_qwenvl.report.measurements import Key, Measurements
-from pytest_qwenvl.report.results import Outcome, Requirement, RunRecord
+from pytest_qwenvl.report.results import Outcome, RunRecord
 from pytest_qwenvl.report.verdict import NOT_JUDGED, Claim, Judged, first_line, settle
 
 _HOST_FACTS = ("cpu", "architecture", "platform", "kernel", "python")
@@ -162,12 +162,11 @@ def _settings(before: RunRecord, after: RunRecord) -> dict[str, tuple[Any, Any]]
 
 def _measured(before: RunRecord, after: RunRecord) -> tuple[tuple[Compared, ...], tuple[Key, ...]]:
     old, new = Measurements(before), Measurements(after)
-    requirements = [it for it in after.requirements if it.judge in COMPARING & JUDGES.keys()]
     compared = tuple(
         Compared(key, judgement)
         for key in old
         if key in new
-        for judgement in _judgements(key, old, new, after, requirements)
+        for judgement in _judgements(key, old, new, after)
     )
     return compared, tuple(key for key in [*old, *new] if (key in old) != (key in new))
 
@@ -177,14 +176,13 @@ def _judgements(
     old: Measurements,
     new: Measurements,
     after: RunRecord,
-    requirements: list[Requirement],
 ) -> Iterator[Judgement]:
-    for requirement in requirements:
-        if JUDGES[requirement.judge].kind != key.kind:
+    for name in sorted(COMPARING & JUDGES.keys()):
+        if JUDGES[name].kind != key.kind:
             continue
         try:
             profile = after.profiles.get(key.model, {})
             case = Case(new[key], key.deployment, profile, {}, old[key])
-            yield judge_case(requirement.judge, case)
+            yield judge_case(name, case)
         except MeasurementError as problem:
             yield Judgement(Outcome.INVALID, f"{key.text}: not compared: {problem}")
