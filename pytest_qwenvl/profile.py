@@ -270,11 +270,14 @@ class LatencyMargin(Model):
         host_running: largest difference between the tasks that ran or waited to run on the two
             runs' hosts, as a share (0 to 1) of the larger number, or of one task for each CPU;
             above it the hosts were not alike.
+        host_busy: most of such tasks for each CPU; above it a run says more of the host than of
+            the server.
     """
 
     value: float = Field(gt=0, lt=10)
     confidence: float = Field(default=0.99, gt=0.5, lt=1)
     host_running: float = Field(default=0.25, gt=0, le=1)
+    host_busy: float = Field(default=2.0, gt=0)
     source: Source
 
 

@@ -30,8 +30,8 @@ class Ratio:
         percentile: 0 to 100.
         new, old: the percentile of either sample (its own unit).
         estimate: ``new / old``.
-        low, high: bounds of the ratio, each at the confidence asked for; None where a sample is
-            too small to bound it.
+        low, high: bounds of the ratio, each at a confidence of its own; None where a sample is too
+            small to bound it.
     """
 
     percentile: float
@@ -43,27 +43,36 @@ class Ratio:
 
 
 def ratio_of(
-    new: Sequence[float], old: Sequence[float], percentile: float, confidence: float
+    new: Sequence[float],
+    old: Sequence[float],
+    percentile: float,
+    *,
+    slower: float,
+    within: float,
 ) -> Ratio:
-    """Ratio of a percentile, with one-sided bounds that each hold at ``confidence``.
+    """Ratio of a percentile, with one-sided bounds.
+
+    Args:
+        slower: confidence (0 to 1) with which the ratio is at least ``low``.
+        within: the same with which it is at most ``high``.
 
     Raises:
         ValueError: no values, values that are not above 0, impossible percentile or confidence.
     """
-    check_share("confidence", confidence)
     if min(new, default=0.0) <= 0 or min(old, default=0.0) <= 0:
         raise ValueError("a ratio needs values above 0 on both sides")
     # Either bound of the ratio takes one bound of each sample, and each side of these two-sided
     # intervals has half of the error.
-    above = percentile_interval(new, percentile, confidence)
-    below = percentile_interval(old, percentile, confidence)
+    above, above_wide = (percentile_interval(new, percentile, it) for it in (within, slower))
+    below, below_wide = (percentile_interval(old, percentile, it) for it in (within, slower))
+    low, high = above_wide.low, above.high
     return Ratio(
         percentile=percentile,
         new=above.estimate,
         old=below.estimate,
         estimate=above.estimate / below.estimate,
-        low=None if above.low is None or below.high is None else above.low / below.high,
-        high=None if above.high is None or below.low is None else above.high / below.low,
+        low=None if low is None or below_wide.high is None else low / below_wide.high,
+        high=None if high is None or below.low is None else high / below.low,
     )
 
 

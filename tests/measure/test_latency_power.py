@@ -90,7 +90,9 @@ def test_a_true_ratio_lies_within_its_bounds() -> None:
     chance = random.Random(8)
     above = below = 0
     for _ in range(RUNS):
-        ratio = ratio_of(_samples(chance, 60, 1.1), _samples(chance, 60, 1.0), 50, 0.95)
+        ratio = ratio_of(
+            _samples(chance, 60, 1.1), _samples(chance, 60, 1.0), 50, slower=0.95, within=0.95
+        )
         assert ratio.low is not None
         assert ratio.high is not None
         above += ratio.low > 1.1
