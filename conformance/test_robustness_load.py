@@ -10,7 +10,8 @@ import pytest
 
 from conformance import malformed
 from conformance.asking import ask_all, chat, chat_body, object_of, tokens_of
-from conformance.malformed import CHAT, Case, content_case, fields_case, hello, picture_url
+from conformance.exchanges import COUNTING, asking
+from conformance.malformed import CHAT, Case, content_case, fields_case, picture_url
 from conformance.metrics import resident_bytes
 from conformance.refusing import Refusing, check_still_serves, send_all
 from fixtures.bank import Item, Picture, generate, render_png
@@ -140,8 +141,11 @@ def test_burst(server: Endpoint, deployment: PlannedDeployment, evidence: Eviden
     bound = deployment.deployment.arguments.get("max_num_seqs")
     count = bound + bound // 2 if isinstance(bound, int) else BURST
     (item,) = generate("colour", 1)
+    # Long enough for the first to run while the last are sent.
     bodies = [
-        hello(server) if number % 4 else chat_body(server, item.openai_messages(), max_tokens=4)
+        asking(server, COUNTING, max_tokens=64)
+        if number % 4
+        else chat_body(server, item.openai_messages(), max_tokens=4)
         for number in range(count)
     ]
 
