@@ -143,7 +143,7 @@ def test_burst(server: Endpoint, deployment: PlannedDeployment, evidence: Eviden
     (item,) = generate("colour", 1)
     # Long enough for the first to run while the last are sent.
     bodies = [
-        asking(server, COUNTING, max_tokens=64)
+        asking(server, COUNTING, max_tokens=256, ignore_eos=True)
         if number % 4
         else chat_body(server, item.openai_messages(), max_tokens=4)
         for number in range(count)
