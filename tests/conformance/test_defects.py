@@ -1,4 +1,7 @@
-"""A healthy stand-in engine is CONFORMANT; each planted defect turns the right requirements red."""
+"""Defects that only a launch shows: of the start, the log, the end, and of several engines.
+
+What shows over HTTP is planted before a real engine, see ``tests/defects``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_qwenvl.catalogue import find_tests
 from tests.stand_in_engine.defects import DEFECTS
 from tests.stand_in_engine.install import (
     CHECKOUT,
@@ -19,63 +23,29 @@ from tests.stand_in_engine.install import (
     write_weights,
 )
 
-GROUPS = "serve or openai or streaming or multi_image or consistency"
 EXPECTED: dict[str, set[str]] = {
-    "always-length": {"QVL-SRV-004"},
-    "always-stop": {"QVL-OAI-002"},
-    "any-model": {"QVL-OAI-003"},
-    "broken-after-refusal": {"QVL-IMG-004", "QVL-OAI-003"},
+    "devices-differ": {"QVL-CON-004"},
     "dies-on-image": {"QVL-SRV-001"},
-    "drifts": {"QVL-CON-002"},
-    "error-without-type": {"QVL-OAI-003"},
-    "extra-field": {"QVL-OAI-001"},
-    "health-once": {"QVL-SRV-003"},
-    "ignores-earlier-turns": {"QVL-SRV-009"},
-    "ignores-system": {"QVL-SRV-008"},
-    "illiterate": {"QVL-SRV-004"},
-    "image-dropped": {"QVL-IMG-003", "QVL-IMG-005"},
-    "images-merged": {"QVL-IMG-005"},
-    "images-swapped": {"QVL-IMG-003"},
-    "limit-ignored": {"QVL-IMG-004"},
-    "limit-in-last-turn": {"QVL-IMG-004"},
-    "limit-one-more": {"QVL-IMG-004"},
-    # Prompts with as many images as allowed are sent by other requirements too.
-    "limit-one-less": {
-        *("QVL-IMG-003", "QVL-IMG-004", "QVL-IMG-005"),
-        *("QVL-STR-002", "QVL-CON-001", "QVL-CON-002"),
-    },
-    "max-completion-tokens-ignored": {"QVL-OAI-002"},
-    "max-tokens-ignored": {"QVL-OAI-002"},
-    "miscounts": {"QVL-SRV-006"},
-    "model-without-owner": {"QVL-OAI-004"},
-    "mute": {
-        *("QVL-SRV-004", "QVL-SRV-006", "QVL-SRV-007", "QVL-SRV-008", "QVL-SRV-009"),
-        *("QVL-OAI-001", "QVL-OAI-002", "QVL-OAI-003", "QVL-STR-001", "QVL-STR-002"),
-        *("QVL-IMG-003", "QVL-IMG-004", "QVL-CON-001", "QVL-CON-002"),
-    },
-    # Questions without a picture are part of these too.
-    "mute-without-image": {"QVL-SRV-007", "QVL-OAI-001", "QVL-OAI-003", "QVL-STR-002"},
-    "no-access-log": {"QVL-SRV-005"},
-    "no-done": {"QVL-STR-001"},
-    "no-id": {"QVL-OAI-001", "QVL-SRV-004"},
-    "no-refusal": {"QVL-OAI-001"},
+    "ignores-sigterm": {"QVL-SRV-017"},
+    "logs-prompts": {"QVL-SEC-012"},
+    # A log without a line shows nothing of what it holds back, either.
+    "no-access-log": {"QVL-SRV-005", "QVL-SEC-012"},
     "no-start-up-lines": {"QVL-SRV-002"},
-    "no-usage-chunk": {"QVL-STR-001", "QVL-STR-002"},
     "offline-differs": {"QVL-CON-001"},
-    "one-chunk": {"QVL-STR-002"},
-    "resized-otherwise": {"QVL-IMG-001", "QVL-IMG-002", "QVL-IMG-005"},
-    "role-missing": {"QVL-STR-001"},
-    "stream-differs": {"QVL-STR-002"},
-    "text-counted-twice": {"QVL-IMG-001"},
-    "wrong-max-model-len": {"QVL-SRV-003"},
-    "wrong-total": {"QVL-OAI-001", "QVL-STR-001"},
+    "starts-differ": {"QVL-SRV-018"},
 }
+DECIDED = frozenset().union(*EXPECTED.values())
 # Tried where an engine's end or silence is what is tested.
 ELSEWHERE = {
     *("exits-0", "exits-1", "hangs", "has-family"),
     *("dies-on-describe", "silent-on-describe"),
 }
-WITH_OFFLINE = {"healthy", "offline-differs"}
+SERVED, TWO, OFFLINE = ("serve", 1), ("serve", 2), ("offline", 1)
+DEPLOYMENTS = {
+    "healthy": [OFFLINE, SERVED, TWO],
+    "offline-differs": [OFFLINE, SERVED],
+    "devices-differ": [SERVED, TWO],
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +55,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     weights = write_weights(folder / "weights")
     profiles = folder / "profiles"
     for name in ("healthy", *EXPECTED):
-        deployments = [("offline", 1), ("serve", 1)] if name in WITH_OFFLINE else [("serve", 1)]
+        deployments = DEPLOYMENTS.get(name, [SERVED])
         defects = [name] if name in DEFECTS else []
-        # The first five which_image questions ask for a first, a middle and a last image.
-        write_profile(profiles, name, weights, defects=defects, deployments=deployments, items=5)
+        write_profile(profiles, name, weights, defects=defects, deployments=deployments, items=4)
     (folder / "tmp").mkdir()
+    tests = find_tests(CHECKOUT / "conformance")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-n2", "-m", GROUPS),
+            *(sys.executable, "-m", "pytest", "-q", "-n2", "--npus=2"),
+            *sorted(test for it in DECIDED for test in tests[it]),
             *("-p", "no:cacheprovider", f"--basetemp={folder / 'base'}"),
             *(f"--profiles={profiles}", "--model=healthy", *(f"--model={it}" for it in EXPECTED)),
             f"--engine-python={stand_in_python(folder / 'bin')}",
@@ -120,39 +91,22 @@ def outcomes(report: dict[str, Any]) -> dict[str, dict[str, set[str]]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def verdicts(report: dict[str, Any]) -> dict[str, str]:
-    """Model -> verdict."""
-    return {entry["model"]: entry["verdict"] for entry in report["model_verdicts"]}
-
-
 def test_every_defect_is_tried():
     assert set(EXPECTED) | ELSEWHERE == set(DEFECTS)
 
 
-def test_healthy_is_conformant(report, outcomes, verdicts):
-    catalogue = {entry["id"]: entry["group"] for entry in report["requirements"]}
-    wanted = {name for name, group in catalogue.items() if group in GROUPS.split(" or ")}
-    assert outcomes["healthy"] == {"PASS": wanted}
-    assert verdicts["healthy"] == "CONFORMANT"
+def test_healthy_passes(outcomes):
+    assert outcomes["healthy"]["PASS"] == DECIDED
+    assert set(outcomes["healthy"]) <= {"PASS", "SKIPPED", "UNSUPPORTED"}
 
 
 @pytest.mark.parametrize("defect", EXPECTED)
-def test_defect_turns_its_requirements_red(defect, outcomes, verdicts):
+def test_defect_turns_its_requirement_red(defect, outcomes):
     assert outcomes[defect]["FAIL"] == EXPECTED[defect]
-    assert verdicts[defect] == "NON-CONFORMANT"
-
-
-@pytest.mark.parametrize("defect", sorted(EXPECTED.keys() - {"dies-on-image"}))
-def test_nothing_else_is_in_doubt(defect, outcomes):
-    skipped = set() if defect in WITH_OFFLINE else {"QVL-CON-001"} - EXPECTED[defect]
-    assert outcomes[defect].get("SKIPPED", set()) == skipped
-    assert set(outcomes[defect]) <= {"PASS", "FAIL", "SKIPPED"}
 
 
 def test_what_never_started_is_an_error_of_all_others(report, outcomes):
-    others = outcomes["healthy"]["PASS"] - {"QVL-SRV-001"}
-    assert outcomes["dies-on-image"] == {"FAIL": {"QVL-SRV-001"}, "ERROR": others}
+    assert set(outcomes["dies-on-image"]) <= {"FAIL", "ERROR", "SKIPPED", "UNSUPPORTED"}
     reasons = [
         result["reason"]
         for result in report["results"]
@@ -163,20 +117,19 @@ def test_what_never_started_is_an_error_of_all_others(report, outcomes):
     assert "stand-in engine: dying" in reasons[0]
 
 
-def test_each_deployment_started_one_engine(report):
-    started = Counter((it["model"], it["deployment"], it["kind"]) for it in report["engines"])
-    assert set(started.values()) == {1}
-    assert len(started) == len(EXPECTED) + 1 + len(WITH_OFFLINE)
+def test_a_deployment_is_started_again_for_its_test_alone(report):
+    started = Counter((it["model"], it["deployment"]) for it in report["engines"])
+    assert set(started.values()) <= {1, 2}
+    assert started["healthy", "serve-1npu"] == 2
 
 
 def test_a_reason_says_what_was_expected_and_seen(report):
     for result in report["results"]:
         if result["outcome"] == "FAIL" and result["model"] != "dies-on-image":
             reason = result["reason"]
-            assert "expected" in reason or "in the" in reason, (result["model"], reason)
+            assert "expected" in reason, (result["model"], reason)
 
 
-def test_the_verdict_names_its_scope_and_backend(report):
+def test_the_verdict_names_its_backend(report):
     assert report["verdict"] == "NON-CONFORMANT"
-    assert report["scope"] == f"-m '{GROUPS}'"
     assert "no NPU was involved" in report["verdict_sentence"]

@@ -173,7 +173,7 @@ def _(choice: Body) -> None:
     choice["finish_reason"] = "length"
 
 
-@_each("always-stop", "says finish_reason stop", "OAI-002", "OAI-022")
+@_each("always-stop", "says finish_reason stop", "OAI-002")
 def _(choice: Body) -> None:
     choice["finish_reason"] = "stop"
 
@@ -206,7 +206,7 @@ def _(choice: Body) -> None:
     choice["index"] = 0
 
 
-@_answer("one-of-n", "gives one choice of n", "OAI-012", "OAI-001")
+@_answer("one-of-n", "gives one choice of n", "OAI-012")
 def _(body: Body) -> None:
     body["choices"] = body["choices"][:1]
 

@@ -7,6 +7,7 @@ from tests.defects import (
     connections,
     crowds,
     endpoints,
+    outside,
     pictures,
     refusals,
     safety,
@@ -15,6 +16,17 @@ from tests.defects import (
 )
 from tests.defects.planting import DEFECTS, Defect
 
-MODULES = (pictures, settings, answers, streams, refusals, endpoints, crowds, connections, safety)
+MODULES = (
+    pictures,
+    settings,
+    answers,
+    streams,
+    refusals,
+    endpoints,
+    crowds,
+    connections,
+    safety,
+    outside,
+)
 
 __all__ = ["DEFECTS", "MODULES", "Defect"]

@@ -78,7 +78,7 @@ def _(planted: Planted, request: Request) -> None:
     def sized(image: Any) -> Any:
         before = planted.kept.get("size", image.size)
         planted.kept["size"] = image.size
-        return image.convert("RGB").resize((8, 8)).resize(before) if before != image.size else None
+        return image.convert("RGB").resize((1, 1)).resize(before) if before != image.size else None
 
     if len(request.pictures) == 1:
         with planted.lock:
@@ -144,7 +144,7 @@ class _Running(Planted):
 class _Batches(_Running):
     def before(self, request: Request) -> Response | None:
         if request.is_chat and self.running > 6:
-            show(request, lambda it: it.convert("RGB").resize((2, 2)).resize(it.size))
+            show(request, lambda it: it.convert("RGB").resize((1, 1)).resize(it.size))
         return None
 
 
@@ -157,14 +157,13 @@ def _(planted: Planted, request: Request, body: Body) -> None:
             body["choices"][0]["message"]["content"] = "I am tired."
 
 
-@asked("settings-leak", "applies a request's logit_bias to others beside it", "SEC-016")
+@asked("settings-leak", "applies a request's token settings to others beside it", "SEC-016")
 def _(planted: Planted, request: Request) -> None:
     with planted.lock:
-        bias = request.document.get("logit_bias")
-        if isinstance(bias, dict) and len(bias) > 50:
-            planted.kept["bias"], planted.kept["until"] = bias, time.monotonic() + 3.0
+        if request.document.keys() & {"logit_bias", "bad_words", "allowed_token_ids"}:
+            planted.kept["until"] = time.monotonic() + 3.0
         elif time.monotonic() < planted.kept.get("until", 0.0):
-            request.document["logit_bias"] = planted.kept["bias"]
+            request.document["logit_bias"] = {"40": 100}
 
 
 @defect("every-20th-lost", "drops every 20th request", "ROB-026")
@@ -183,13 +182,13 @@ class _EveryTwentiethLost(Planted):
 @defect("burst-fails", "fails on requests beyond what it can run at once", "ROB-026")
 class _BurstFails(_Running):
     def before(self, request: Request) -> Response | None:
-        return error(500, "overloaded") if self.running > 30 else None
+        return error(500, "overloaded") if self.running > 20 else None
 
 
 @defect("burst-refused-as-400", "answers 400 when it is busy", "ROB-026")
 class _BurstRefused(_Running):
     def before(self, request: Request) -> Response | None:
-        return error(400, "busy") if self.running > 30 else None
+        return error(400, "busy") if self.running > 20 else None
 
 
 @defect("connections-counted", "serves 120 connections, and then none", "ROB-021")

@@ -83,12 +83,6 @@ def _some(
         show(request, lambda image: change(image) if whose(image) else None)
 
 
-def _recompressed(image: Image.Image) -> Image.Image:
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=1)
-    return Image.open(file)
-
-
 _every(
     "pictures-mirrored",
     "sees pictures mirrored",
@@ -100,7 +94,6 @@ _every(
     "sees pictures turned by a quarter",
     lambda it: it.convert("RGB").transpose(Image.Transpose.ROTATE_90),
     "SRV-006",
-    "IMG-012",
 )
 _every("pictures-grey", "sees no colours", lambda it: it.convert("L"), "SRV-006", "SRV-009")
 _every(
@@ -140,9 +133,6 @@ _every(
         .resize(it.size)
     ),
     "GRD-001",
-)
-_every(
-    "pictures-recompressed", "recompresses each picture at JPEG quality 1", _recompressed, "SRV-006"
 )
 _some(
     "long-pictures-squeezed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -81,12 +82,14 @@ class Defect:
         summary: what the server does wrong.
         expected: ids of the requirements that must turn red, without ``QVL-``.
         plant: makes it, anew for each proxy.
+        module: the one that it stands in.
     """
 
     name: str
     summary: str
     expected: tuple[str, ...]
     plant: Callable[[], Planted]
+    module: str
 
     @property
     def ids(self) -> frozenset[str]:
@@ -96,6 +99,15 @@ class Defect:
 
 DEFECTS: dict[str, Defect] = {}
 
+
+def _caller() -> str:
+    """The nearest module below which is none of planting, where a defect is written."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"] == __name__:
+        frame = frame.f_back
+    return str(frame.f_globals["__name__"]) if frame else ""
+
+
 Plant = Callable[[type[Planted]], type[Planted]]
 
 
@@ -103,7 +115,7 @@ def defect(name: str, summary: str, *expected: str, **settings: Any) -> Plant:
     """Put a kind of :class:`Planted` on the list; ``settings`` are its arguments."""
 
     def add(kind: type[Planted]) -> type[Planted]:
-        put(Defect(name, summary, expected, lambda: kind(**settings)))
+        put(Defect(name, summary, expected, lambda: kind(**settings), kind.__module__))
         return kind
 
     return add
@@ -121,11 +133,13 @@ def put(one: Defect) -> None:
 
 
 def _of_hook(hook: str, name: str, summary: str, expected: tuple[str, ...]) -> Any:
+    module = _caller()
+
     def add(function: Any) -> Any:
         def method(self: Planted, *arguments: Any) -> Any:
             return function(self, *arguments)
 
-        put(Defect(name, summary, expected, type(name, (Planted,), {hook: method})))
+        put(Defect(name, summary, expected, type(name, (Planted,), {hook: method}), module))
         return function
 
     return add

@@ -203,7 +203,7 @@ class _BrokenAfterRefusal(Planted):
             return error(500) if self.kept.pop("broken", False) else None
 
     def after(self, request: Request, response: Response) -> Response:
-        if 400 <= response.status < 500 and request.is_chat:
+        if 400 <= response.status < 500 and request.path == "/v1/chat/completions":
             self.kept["broken"] = True
         return response
 
@@ -333,7 +333,7 @@ def _no_json(request: Request) -> bool:
     )
 
 
-_wrong("bad-json-fails", "fails on bodies that are no JSON", _no_json, _fails, "ROB-001", "OAI-008")
+_wrong("bad-json-fails", "fails on bodies that are no JSON", _no_json, _fails, "ROB-001")
 _wrong(
     "deep-json-fails",
     "fails on JSON that is nested deeply",

@@ -64,7 +64,7 @@ def run_suite(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen),
                 *(f"--endpoint={proxy.url}", f"--api-key-env={KEY_ENV}"),
-                *(f"--profiles={PROFILES}", f"--model={MODEL}"),
+                *(f"--profiles={PROFILES}", f"--model={MODEL}", f"--served-model-name={MODEL}"),
                 *(f"--conformance-report={folder}", f"--basetemp={folder / 'tmp'}"),
             ],
             cwd=ROOT,

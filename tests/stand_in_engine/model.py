@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections import Counter
 from dataclasses import dataclass
 
 from PIL import Image
@@ -67,68 +66,34 @@ class Model:
 
     Args:
         family: whose constants decide what a picture costs.
-        defects: names from :data:`tests.stand_in_engine.defects.DEFECTS`.
     """
 
-    def __init__(self, family: str, defects: frozenset[str]) -> None:
+    def __init__(self, family: str) -> None:
         self.family = family
         self.constants = REFERENCE[family]
-        self.defects = defects
         self._known: dict[str, Picture] = {}
-        self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def prompt_tokens(self, turns: list[Turn]) -> int:
         """What the template, the text and the pictures of a conversation cost."""
         template = sum(3 + 2 for _ in turns) + 3
         text = sum(len(pieces(turn.text)) for turn in turns)
-        if "text-counted-twice" in self.defects:
-            text *= 2
-        images = [image for turn in self._seen(turns) for image in turn.images]
-        if "images-merged" in self.defects:
-            images = list({_digest(image): image for image in images}.values())
+        images = [image for turn in turns for image in turn.images]
         return template + text + sum(self._image_tokens(image) for image in images)
 
     def answer(self, turns: list[Turn]) -> str:
         """What the model says."""
-        turns = self._seen(turns)
         system = turns[0].text if turns[0].role == "system" else ""
-        if "ignores-earlier-turns" in self.defects:
-            turns = turns[-1:]
-        if "ignores-system" in self.defects:
-            system = ""
         images = [image for turn in turns for image in turn.images]
-        if "mute" in self.defects or ("mute-without-image" in self.defects and not images):
-            return ""
         text = self._reply(turns[-1].text, images)
         if system == UPPER_SYSTEM:
             text = text.upper()
         elif system == PREFIX_SYSTEM:
             text = f"Answer: {text}"
-        if "drifts" in self.defects:
-            with self._lock:
-                key = repr([(turn.role, turn.text, len(turn.images)) for turn in turns])
-                self._asked[key] += 1
-                if self._asked[key] > 12:
-                    text += " Indeed."
         return text
-
-    def _seen(self, turns: list[Turn]) -> list[Turn]:
-        """The conversation as far as defects of the processor let it through."""
-        seen = []
-        for turn in turns:
-            images = turn.images
-            if "images-swapped" in self.defects:
-                images = images[::-1]
-            if "image-dropped" in self.defects and len(images) > 1:
-                images = images[:-1]
-            seen.append(Turn(turn.role, (*images, turn.text)))
-        return seen
 
     def _image_tokens(self, image: Image.Image) -> int:
         width, height = image.size
-        if "resized-otherwise" in self.defects:
-            width, height = max(width, 256), max(height, 256)
         factor = self.constants.patch_size * self.constants.merge_size
         new_width, new_height = resized(width, height, self.constants)
         return 2 + (new_width // factor) * (new_height // factor)
@@ -163,12 +128,10 @@ class Model:
         shapes = [it for it in picture.drawing if isinstance(it, Shape)]
         written = " ".join(it.text for it in picture.drawing if isinstance(it, Words))
         if ability == "count":
-            return str(len(shapes) + ("miscounts" in self.defects))
+            return str(len(shapes))
         if ability == "number":
             return written
         if ability == "text":
-            if "illiterate" in self.defects:
-                written = written[::-1]
             return f"The text in the illustration is: {written}"
         if ability == "describe":
             return (

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -76,11 +77,10 @@ class Engine:
         self.address = options["--host"], int(options["--port"])
         self.max_model_len = int(options.get("--max-model-len", "4096"))
         self.limit = int(json.loads(options["--limit-mm-per-prompt"])["image"])
+        self.devices = int(options.get("--tensor-parallel-size", "1"))
         self.weights = argv[0]
-        self.model = Model(family_of(self.weights), self.defects)
+        self.model = Model(family_of(self.weights))
         self.created = int(time.time())
-        self.healthy = True
-        self.broken = False
         self._count = 0
         self._lock = threading.Lock()
 
@@ -91,7 +91,6 @@ class Engine:
 
     def models(self) -> dict[str, Any]:
         """The body of ``/v1/models``."""
-        length = self.max_model_len * (2 if "wrong-max-model-len" in self.defects else 1)
         model: dict[str, Any] = {
             "id": self.name,
             "object": "model",
@@ -99,16 +98,14 @@ class Engine:
             "owned_by": "vllm",
             "root": self.weights,
             "parent": None,
-            "max_model_len": length,
+            "max_model_len": self.max_model_len,
             "permission": [],
         }
-        if "model-without-owner" in self.defects:
-            del model["owned_by"]
         return {"object": "list", "data": [model]}
 
     def chat(self, request: dict[str, Any]) -> Answer:
         """Answer a chat request, or refuse it."""
-        if request.get("model") != self.name and "any-model" not in self.defects:
+        if request.get("model") != self.name:
             message = f"The model `{request.get('model')}` does not exist."
             raise Refusal(404, "NotFoundError", message, "model")
         turns = turns_of(request["messages"])
@@ -123,23 +120,23 @@ class Engine:
         if asked and "silent-on-describe" in self.defects:
             print("INFO: stand-in engine: asked to describe", file=sys.stderr, flush=True)
             time.sleep(3600)
-        with self._lock:
-            broken, self.broken = self.broken, False
-        if broken:
-            raise Refusal(500, "InternalServerError", "EngineCore encountered an issue.")
         return Answer(self, request, turns)
 
-    def refused(self) -> None:
-        """Note that a request was refused."""
-        with self._lock:
-            self.broken = "broken-after-refusal" in self.defects
+    def answer(self, turns: list[Turn]) -> str:
+        """What it says, which depends on how it was started where that is its defect."""
+        text = self.model.answer(turns)
+        if "starts-differ" in self.defects:
+            text += f" I am {os.getpid()}."
+        if "devices-differ" in self.defects:
+            text += f" I have {self.devices}."
+        return text
 
     def _check_limit(self, turns: list[Turn]) -> None:
-        counted = turns[-1:] if "limit-in-last-turn" in self.defects else turns
-        images = sum(len(turn.images) for turn in counted)
-        limit = self.limit + ("limit-one-more" in self.defects) - ("limit-one-less" in self.defects)
-        if images > limit and "limit-ignored" not in self.defects:
-            message = f"At most {limit} image(s) may be provided in one prompt. (parameter=image)"
+        images = sum(len(turn.images) for turn in turns)
+        if images > self.limit:
+            message = (
+                f"At most {self.limit} image(s) may be provided in one prompt. (parameter=image)"
+            )
             raise Refusal(400, "BadRequestError", message, "image")
 
 
@@ -147,27 +144,19 @@ class Answer:
     """One answered chat request, plain or as a stream."""
 
     def __init__(self, engine: Engine, request: dict[str, Any], turns: list[Turn]) -> None:
-        self.defects = engine.defects
         self.request = request
-        tokens = pieces(engine.model.answer(turns))
+        tokens = pieces(engine.answer(turns))
         most = request.get("max_tokens")
-        if "max-completion-tokens-ignored" not in self.defects:
-            most = request.get("max_completion_tokens", most)
+        most = request.get("max_completion_tokens", most)
         # The token that ends an answer is counted, as vLLM does.
-        cut = (
-            most is not None and len(tokens) + 1 > most and "max-tokens-ignored" not in self.defects
-        )
+        cut = most is not None and len(tokens) + 1 > most
         self.tokens = tokens[:most] if cut else tokens
         self.finish_reason = "length" if cut else "stop"
-        if "always-length" in self.defects:
-            self.finish_reason = "length"
-        if "always-stop" in self.defects:
-            self.finish_reason = "stop"
         written = len(self.tokens) + (not cut)
         prompt = engine.model.prompt_tokens(turns)
         self.usage: dict[str, Any] = {
             "prompt_tokens": prompt,
-            "total_tokens": prompt + written + ("wrong-total" in self.defects),
+            "total_tokens": prompt + written,
             "completion_tokens": written,
             "prompt_tokens_details": None,
             "completion_tokens_details": None,
@@ -180,40 +169,27 @@ class Answer:
         """The answer in one piece."""
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.tokens)}
         message |= dict.fromkeys(["refusal", "annotations", "audio", "function_call", "reasoning"])
-        if "no-refusal" in self.defects:
-            del message["refusal"]
         choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": self._logprobs()}
         choice |= {"finish_reason": self.finish_reason}
         choice |= dict.fromkeys(["stop_reason", "token_ids", "routed_experts"])
-        if "extra-field" in self.defects:
-            choice["mood"] = "good"
         body: dict[str, Any] = {"id": self.id, "object": "chat.completion"}
         body |= {"created": self.created, "model": self.model, "choices": [choice]}
         body |= {"service_tier": None, "system_fingerprint": FINGERPRINT, "usage": self.usage}
         body |= dict.fromkeys(["prompt_logprobs", "prompt_token_ids", "prompt_text"])
         body |= dict.fromkeys(["kv_transfer_params", "ec_transfer_params", "metrics"])
-        if "no-id" in self.defects:
-            del body["id"]
         return body
 
     def events(self) -> Iterator[str]:
         """The answer as the data of server-sent events."""
-        tokens = list(self.tokens)
-        if "one-chunk" in self.defects:
-            tokens = ["".join(tokens)]
-        if "stream-differs" in self.defects:
-            tokens = tokens[:-1]
-        role = {} if "role-missing" in self.defects else {"role": "assistant"}
-        yield self._chunk({**role, "content": ""}, prompt_token_ids=None, prompt_text=None)
-        for token in tokens:
+        first = {"role": "assistant", "content": ""}
+        yield self._chunk(first, prompt_token_ids=None, prompt_text=None)
+        for token in self.tokens:
             yield self._chunk({"content": token})
         yield self._chunk({"content": ""}, finish_reason=self.finish_reason, stop_reason=None)
-        asked = (self.request.get("stream_options") or {}).get("include_usage")
-        if asked and "no-usage-chunk" not in self.defects:
+        if (self.request.get("stream_options") or {}).get("include_usage"):
             chunk = {**self._head(), "choices": [], "usage": self.usage}
             yield json.dumps({**chunk, "system_fingerprint": FINGERPRINT})
-        if "no-done" not in self.defects:
-            yield "[DONE]"
+        yield "[DONE]"
 
     def _head(self) -> dict[str, Any]:
         return {
@@ -251,10 +227,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            healthy, self.engine.healthy = self.engine.healthy, True
-            if "health-once" in self.engine.defects:
-                self.engine.healthy = False
-            self.send(200 if healthy else 503, b"", "text/plain")
+            self.send(200, b"", "text/plain")
         elif self.path == "/v1/models":
             self.send_json(200, self.engine.models())
         else:
@@ -262,14 +235,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "logs-prompts" in self.engine.defects:
+            print("INFO: stand-in engine: asked", request, file=sys.stderr, flush=True)
         try:
             answer = self.engine.chat(request)
         except Refusal as refusal:
-            if "error-without-type" in self.engine.defects:
-                del refusal.body["type"]
             self.send_json(refusal.status, {"error": refusal.body})
-            if refusal.status < 500:
-                self.engine.refused()
             return
         if request.get("stream"):
             self.send_stream(answer)
@@ -321,6 +292,8 @@ def serve(argv: list[str]) -> None:
     if "exits-1" in defects:
         print("ERROR: stand-in engine: no kernel image", file=sys.stderr, flush=True)
         sys.exit(1)
+    if "ignores-sigterm" in defects:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "has-family" in defects:
         subprocess.Popen([sys.executable, "-c", STUBBORN])
     if "hangs" in defects:

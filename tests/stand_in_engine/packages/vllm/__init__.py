@@ -41,7 +41,7 @@ class LLM:
         print("INFO 01-01 00:00:00 [stand_in.py:1] Starting to load model", model, flush=True)  # noqa: T201
         occupy()
         load()
-        self._model = Model(family_of(model), defects)
+        self._model = Model(family_of(model))
         self._limit = limit_mm_per_prompt["image"]
         self._differs = "offline-differs" in defects
 
