@@ -14,6 +14,7 @@ import pytest
 from pytest_qwenvl.devices.line import in_line
 from tests.engines.support import wait_until
 from tests.plugin.played import HOSTS, PlayedSuite, end_all
+from tests.stand_in_engine.install import CHECKOUT
 from tests.stand_in_engine.occupying import shared
 
 SMALL = {"alpha/serve-1npu", "alpha/serve-2npu", "beta/serve-4npu"}
@@ -249,3 +250,34 @@ def test_ctrl_c_gives_everything_back(play):
     wait_until(lambda: suite.processes() == [], "the end of all engines")
     assert "Ctrl-C" in run.read_report()["interrupted"]
     suite.check_engines(3, most=8)
+
+
+def test_the_real_serve_group(play):
+    """The suite itself, as far as the stand-in answers it, on a host with 16 NPUs."""
+    suite = play("a3-16x910c")
+    suite.profile("alpha", deployments=[("serve", 1), ("serve", 2)], items=2)
+    run = suite.begin(
+        "real",
+        "--npus=4",
+        "-n3",
+        f"--rootdir={CHECKOUT}",
+        f"--config-file={CHECKOUT / 'pyproject.toml'}",
+        f"--profiles={suite.profiles}",
+        "--model=alpha",
+        "--model=beta",
+        f"--engine-python={suite.python}",
+        str(CHECKOUT / "conformance"),
+    )
+    assert run.done().code in (0, 1), run.done().all
+    report = run.read_report()
+    assert report["complete"]
+    passed = {
+        f"{it['model']}/{it['deployment']}"
+        for it in report["results"]
+        if (it["requirement"], it["outcome"]) == ("QVL-SRV-001", "PASS")
+    }
+    assert passed == SMALL
+    assert {it["outcome"] for it in report["results"]} <= {"PASS", "FAIL", "UNSUPPORTED"}
+    servers = [it for it in report["engines"] if it["kind"] == "serve"]
+    suite.check_engines(len(servers), most=4)
+    assert suite.processes() == []
