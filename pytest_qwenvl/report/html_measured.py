@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_qwenvl.report.results import Result, RunRecord
+from pytest_qwenvl.report.table import TROUBLE_WORST_FIRST
 
 _PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
@@ -58,6 +59,7 @@ class Load:
     """A load that a deployment was put under.
 
     Attributes:
+        requirement: the worst judged of those that rest on it, with its outcome and sentence.
         failed_at: seconds since the first request, one a request that failed.
         rate: requests per second, as sent; None where the report does not say.
     """
@@ -65,6 +67,7 @@ class Load:
     model: str
     deployment: str
     workload: str
+    requirement: str
     outcome: str
     sentence: str
     requests: int
@@ -97,6 +100,7 @@ class Scored:
     """An evaluation: a score with its interval, against a floor; shares between 0 and 1.
 
     Attributes:
+        requirement: the worst judged of those that rest on it, with its outcome and sentence.
         items: empty where the report keeps the score alone.
         earlier_score, earlier_items: of the baseline that the run itself compared it with.
     """
@@ -104,6 +108,7 @@ class Scored:
     model: str
     deployment: str
     task: str
+    requirement: str
     outcome: str
     sentence: str
     n: int
@@ -160,20 +165,17 @@ def _load(key: tuple[str, str, str], results: Sequence[Result]) -> Load:
     earlier = _rows(_kept(results, "baseline_measurement").get("requests"))
     percentiles: Mapping[str, Any] = {}
     budgets: list[Budget] = []
-    judged = results[-1]
     for result in results:
-        evidence = result.evidence
-        percentiles = percentiles or _mapping(evidence.get("percentiles_ms"))
-        for entry in _rows(evidence.get("budgets")):
-            budget = _budget(entry)
-            if budget is not None:
-                budgets.append(budget)
-                judged = result
+        percentiles = percentiles or _mapping(result.evidence.get("percentiles_ms"))
+        entries = map(_budget, _rows(result.evidence.get("budgets")))
+        budgets += [budget for budget in entries if budget is not None]
+    judged = _decisive(results, "budgets")
     starts = [start for row in rows if (start := finite(row.get("start"))) is not None]
     first = min(starts, default=0.0)
     rates = [finite(row.get("rate_sent")) for row in _all_budgets(results)]
     return Load(
         *key,
+        requirement=judged.requirement,
         outcome=judged.outcome.value,
         sentence=str(judged.evidence.get("judgement", judged.reason)),
         requests=len(rows) or _requests(results),
@@ -250,10 +252,11 @@ def _budget(entry: Mapping[str, Any]) -> Budget | None:
 
 
 def _scored(key: tuple[str, str, str], results: Sequence[Result]) -> Scored | None:
+    judged = _decisive(results, "floor")
     # Several requirements may rest on one evaluation; that with a floor is about the score.
-    judged = next((it for it in results if finite(it.evidence.get("floor")) is not None), None)
-    judged = judged or next((it for it in results if "score" in it.evidence), results[0])
-    evidence = judged.evidence
+    about = next((it for it in results if finite(it.evidence.get("floor")) is not None), None)
+    about = about or next((it for it in results if "score" in it.evidence), results[0])
+    evidence = about.evidence
     kept = _kept(results, "measurement")
     score = finite(evidence.get("score", kept.get("score")))
     items = tuple(_items(_rows(kept.get("items"))))
@@ -263,8 +266,9 @@ def _scored(key: tuple[str, str, str], results: Sequence[Result]) -> Scored | No
     earlier = _kept(results, "baseline_measurement")
     return Scored(
         *key,
+        requirement=judged.requirement,
         outcome=judged.outcome.value,
-        sentence=str(evidence.get("judgement", judged.reason)),
+        sentence=str(judged.evidence.get("judgement", judged.reason)),
         n=int(count),
         score=score,
         interval=_pair(evidence.get("interval")),
@@ -294,6 +298,12 @@ def _items(rows: Iterable[Mapping[str, Any]]) -> Iterable[Item]:
 def _kept(results: Sequence[Result], key: str) -> Mapping[str, Any]:
     """The measurement that one of ``results`` keeps whole; the others only name it."""
     return next((its for it in results if (its := _mapping(it.evidence.get(key)))), {})
+
+
+def _decisive(results: Sequence[Result], key: str) -> Result:
+    """The worst of ``results``; of equals, one whose evidence has ``key``."""
+    order = [*TROUBLE_WORST_FIRST, "UNSUPPORTED", "PASS"].index
+    return min(results, key=lambda it: (order(it.outcome.value), key not in it.evidence))
 
 
 def _requests(results: Sequence[Result]) -> int:
