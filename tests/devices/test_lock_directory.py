@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,8 +56,10 @@ def as_user(user: int, act: Callable[[], None]) -> str:
 @pytest.fixture
 def open_folder(tmp_path) -> Path:
     """A folder that other users can reach and write, as /tmp is."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
+    # A worker of xdist has a folder of its own in between.
+    below_tmp = [it for it in tmp_path.parents if Path(tempfile.gettempdir()) in it.parents]
+    for folder in (tmp_path, *below_tmp):
+        folder.chmod(folder.stat().st_mode | 0o011)
     tmp_path.chmod(0o1777)
     return tmp_path
 

@@ -42,7 +42,10 @@ def start(folder: Path, code: str, farewell: str = FAREWELL, **options: int) -> 
         working_directory=folder,
         **options,
     )
-    wait_until(lambda: (folder / "pid").exists() or process.poll() is not None, "the start")
+    pid = folder / "pid"
+    wait_until(
+        lambda: (pid.exists() and pid.read_text()) or process.poll() is not None, "the start"
+    )
     return process
 
 
