@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import dispatch, leases, noticing, page, runs, start_up
+from benchmarks import dispatch, judging, leases, noticing, page, runs, start_up
 from benchmarks.figures import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "leases": leases.measure,
     "dispatch": dispatch.measure,
     "page": page.measure,
+    "judging": judging.measure,
     "smoke": runs.measure_smoke,
     "serve": runs.measure_serve,
     "default": runs.measure_default,
