@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.recording import Recording
 
 _RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
+_WORKERS = pytest.StashKey[Any]()
 
 _MARKERS = (
     "requirement(id): the requirement of the catalogue that this test decides",
@@ -67,6 +68,7 @@ class XdistHooks:
         from pytest_qwenvl.run import WORKER_INPUT, worker_input
         from pytest_qwenvl.scheduling import PAUSES
 
+        _show_workers(node.config)
         node.workerinput[WORKER_INPUT] = worker_input(node.config)
         node.workerinput[PAUSES] = _schedules(node.config)
 
@@ -103,6 +105,20 @@ class XdistHooks:
         recording = current()
         if recording is not None:
             recording.take_rest(getattr(node, "workeroutput", {}))
+
+
+def _show_workers(config: pytest.Config) -> None:
+    """Once a run with workers: show what they are at, until the end."""
+    from pytest_qwenvl.live import steps_of
+    from pytest_qwenvl.live_workers import WorkerDisplay
+    from pytest_qwenvl.run import steps_folder, wants_suite
+
+    if _WORKERS in config.stash or not wants_suite(config):
+        return
+    display = WorkerDisplay(steps_folder(config), steps_of(config))
+    config.stash[_WORKERS] = display
+    display.__enter__()
+    config.add_cleanup(lambda: display.__exit__(None, None, None))
 
 
 def _schedules(config: pytest.Config) -> bool:

@@ -15,7 +15,7 @@ from pytest_qwenvl.config import Config, read_config
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
 from pytest_qwenvl.engine_session import EngineSession, find_interpreter
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.live import steps_of
+from pytest_qwenvl.live import Steps, steps_of
 from pytest_qwenvl.planning import Plan, make_plan
 from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.waivers import Waiver, load_waivers
@@ -218,10 +218,24 @@ def engine_session_of(config: pytest.Config) -> EngineSession:
             config_of(config),
             plan_of(config),
             report_root(config) / "engines",
-            steps_of(config),
+            _steps_of(config),
             run_id_of(config),
         )
     return config.stash[_SESSION]
+
+
+def steps_folder(config: pytest.Config) -> Path:
+    """Where workers tell what they are at, and the controller looks."""
+    return report_root(config) / "steps"
+
+
+def _steps_of(config: pytest.Config) -> Steps:
+    if not is_worker(config):
+        return steps_of(config)
+    from pytest_qwenvl.live_workers import RelayedStep
+
+    worker = str(config.workerinput["workerid"])  # type: ignore[attr-defined]
+    return lambda title: RelayedStep(title, steps_folder(config), worker)
 
 
 def check_launcher(config: pytest.Config) -> None:
