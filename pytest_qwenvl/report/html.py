@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LARGEST_PAGE = 5_000_000
 """Bytes. Of a run that would take more the page shows less evidence, and says so."""
 
+_ENGINE = ("vllm", "vllm_ascend", "torch_npu", "cann", "attached server")
 _SHARES = (1.0, 0.3, 0.05)
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_FLIPS = 40
@@ -101,6 +102,8 @@ def _render(
         view=view_of(run, reader),
         plots=plots,
         baseline=baseline,
+        # Of what is judged; versions of what judges stand with the host's.
+        engine_versions=[(name, its) for name, its in run.versions.items() if name in _ENGINE],
         item_picture=lambda scored, digest: reader.item_picture(digest, pictures_folder(scored)),
         style=style,
         script=script,

@@ -21,7 +21,7 @@ from pytest_qwenvl.report.results import (
     Undecided,
 )
 from pytest_qwenvl.report.table import GROUPS, TROUBLE_WORST_FIRST
-from pytest_qwenvl.report.verdict import HOST, Claim, Judged, first_line, place_of, settle
+from pytest_qwenvl.report.verdict import HOST, Claim, Judged, place_of, settle
 
 _ASIDE = ("SKIPPED", "UNSUPPORTED")
 _MOST_NAMED = 200
@@ -164,7 +164,13 @@ def _claims(settled: list[Judged], run: RunRecord, reader: EvidenceReader) -> li
 
 
 def _brief(result: Result | None) -> str:
-    return clean(first_line(result.waiver or result.reason), _LONGEST_BRIEF) if result else ""
+    """The line that says most: a first one that only announces the next has it beside it."""
+    if result is None:
+        return ""
+    told = (line.strip() for line in (result.waiver or result.reason).split("\n", 20))
+    lines = [line for line in told if line][:2]
+    text = " ".join(lines) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    return clean(text, _LONGEST_BRIEF)
 
 
 def _problems(

@@ -106,6 +106,7 @@ WORDS: dict[str, Words] = {
     "measured": Words("Measured", "测得"),
     "waiver": Words("Waiver", "豁免"),
     "exchanges": Words("Requests and answers", "请求与应答"),
+    "exchanges.more": Words("{0} more requests of this test", "该测试的其他 {0} 个请求"),
     "answer": Words("Answer", "应答"),
     "pictures": Words("Pictures", "图片"),
     "files": Words("Files in the report's folder", "报告目录中的文件"),

@@ -45,6 +45,21 @@ def test_the_verdict_its_reason_and_scope_come_first(page):
     assert "counts only within this selection" in narrowed
 
 
+def test_versions_of_what_was_judged_are_at_the_top():
+    versions = {"pytest": "9.2.0", "vllm": "0.23.0", "vllm_ascend": "0.23.0"}
+    header = page_of(full_run(versions=versions)).one("header").text
+    assert "Versions vllm 0.23.0, vllm_ascend 0.23.0" in header
+    assert "pytest" not in header
+
+
+def test_a_reason_that_only_announces_has_its_next_line_beside_it():
+    record = run(
+        results=[result(outcome="FAIL", reason="prompt tokens:\n  30 expected, seen 34\n")]
+    )
+    summary = page_of(record).one("section", id="problems").one("summary").text
+    assert summary == "prompt tokens: 30 expected, seen 34"
+
+
 def test_an_attached_server_and_an_unfinished_run_are_named():
     header = page_of(full_run(endpoint="http://10.0.0.1:8000", complete=False)).one("header").text
     assert "http://10.0.0.1:8000" in header
