@@ -99,6 +99,9 @@ class _Again:
             return result
         key = key_of(result)
         if key is None or key not in self.measurements:
+            if result.outcome not in (Outcome.PASS, Outcome.WAIVED):
+                # An engine that died left nothing to judge; that stays as bad as it was.
+                return result
             lost = "the report keeps no measurement of it, so it cannot be judged again"
             judgement = Judgement(Outcome.INCONCLUSIVE, lost)
         else:

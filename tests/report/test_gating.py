@@ -136,6 +136,17 @@ def test_an_outcome_without_its_measurement_is_not_believed() -> None:
     assert all("keeps no measurement" in change.reason for change in again.changes)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.INVALID])
+def test_what_did_not_pass_is_no_better_without_its_measurement(outcome: Outcome) -> None:
+    record = changed(
+        measured(evaluation(540, 900)), SCORE, outcome=outcome, reason="the engine died",
+        evidence={},
+    )  # fmt: skip
+    again = judge_again(record)
+    (found,) = [it for it in again.run.results if it.requirement == SCORE]
+    assert (found.outcome, found.reason) == (outcome, "the engine died")
+
+
 def test_profile_without_the_floor_is_invalid() -> None:
     record = measured(evaluation(540, 900)).model_copy(update={"profiles": {}})
     assert "has no floor of colours" in judge_again(record).changes[0].reason
