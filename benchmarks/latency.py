@@ -82,7 +82,7 @@ def measure() -> list[Figure]:
         kept = os.environ.get("QWENVL_BENCHMARK_LOADS")
         folder = Path(kept or stack.enter_context(tempfile.TemporaryDirectory()))
         loads = collect(folder)
-    workload = workload_of(planned_deployment(Config(models=(MODEL,))))
+    workload = workload_of(planned_deployment(_plan(Config(models=(MODEL,)))))
     same = loads["same"]
     figures = [
         _figure("the same server twice, called slower", same[:-1], same[1:], workload, Outcome.FAIL)
@@ -114,9 +114,8 @@ def _figure(
     return Figure(f"{what}, of {len(outcomes)} tries", count, 0, "tries")
 
 
-def planned_deployment(config: Config) -> PlannedDeployment:
+def planned_deployment(plan: Plan) -> PlannedDeployment:
     """The reference model as one device serves it."""
-    plan = _plan(config)
     return next(it for it in plan.deployments if it.deployment.name == "serve-1npu")
 
 
@@ -158,18 +157,19 @@ def _make(folder: Path, wanted: list[tuple[str, int]]) -> None:
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         config = Config(models=(MODEL,))
-        planned = planned_deployment(config)
+        plan = _plan(config)
+        planned = planned_deployment(plan)
         workload = workload_of(planned)
         url = os.environ.get("QWENVL_BENCHMARK_ENDPOINT")
         if url is None:
-            session = _session(config, work)
+            session = _session(config, plan, work)
             lease = stack.enter_context(session.lease(planned))
             stack.callback(session.stop)
             url = session.start_server(planned, lease).base_url
         for name, number in wanted:
             # Another seed for each load: the engine keeps what it has seen.
             seed = 1000 * (1 + list(PLANTS).index(name)) + number
-            session = _session(config.model_copy(update={"load_seed": seed}), work)
+            session = _session(config.model_copy(update={"load_seed": seed}), plan, work)
             proxy = Proxy(url, PLANTS[name]())
             try:
                 load = run_bench(session, planned, None, Endpoint(proxy.url, MODEL), workload)
@@ -178,7 +178,5 @@ def _make(folder: Path, wanted: list[tuple[str, int]]) -> None:
             _path(folder, name, number).write_text(json.dumps(as_evidence(load)))
 
 
-def _session(config: Config, folder: Path) -> EngineSession:
-    return EngineSession(
-        config, _plan(config), folder, lambda title: StepProgress(title, None), "benchmark"
-    )
+def _session(config: Config, plan: Plan, folder: Path) -> EngineSession:
+    return EngineSession(config, plan, folder, lambda title: StepProgress(title, None), "benchmark")

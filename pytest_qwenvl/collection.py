@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.planning import Plan, PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload, OfflineBench
 from pytest_qwenvl.report.results import NotRun
 
 if TYPE_CHECKING:
@@ -37,13 +37,16 @@ def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
     """Give a test that asks for ``deployment`` one instance for each deployment it applies to.
 
     ``server`` restricts it to served deployments, ``offline_llm`` to offline ones,
-    ``accuracy_floor`` to (profile, floor) pairs and ``latency_workload`` to workloads.
+    ``accuracy_floor`` to (profile, floor) pairs, ``latency_workload`` to workloads and
+    ``offline_bench`` to what ``vllm bench`` measures offline.
     """
     names = metafunc.fixturenames
     if "accuracy_floor" in names:
         _set(metafunc, "accuracy_floor", _floors(plan), plan)
     elif "latency_workload" in names:
         _set(metafunc, "latency_workload", _workloads(plan), plan)
+    elif "offline_bench" in names:
+        _set(metafunc, "offline_bench", _offline_benches(plan), plan)
     else:
         modes = {"server": "serve", "offline_llm": "offline"}
         wanted = {mode for fixture, mode in modes.items() if fixture in names}
@@ -99,6 +102,15 @@ def _workloads(plan: Plan) -> list[tuple[PlannedDeployment, str, LatencyWorkload
         for one in _all(plan)
         for workload in one.profile.latency
         if workload.deployment == one.deployment.name
+    ]
+
+
+def _offline_benches(plan: Plan) -> list[tuple[PlannedDeployment, str, OfflineBench]]:
+    return [
+        (one, f"{one.id}/{bench.program}", bench)
+        for one in _all(plan)
+        for bench in one.profile.offline_bench
+        if bench.deployment == one.deployment.name
     ]
 
 

@@ -13,7 +13,7 @@ from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import DevicesLostError, EngineStartError
 from pytest_qwenvl.outcomes import EVIDENCE, Evidence
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload, OfflineBench
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.measure.bench_result import LoadResult
     from pytest_qwenvl.measure.lm_eval_result import Evaluation
+    from pytest_qwenvl.measure.offline_bench import OfflineFigures
     from pytest_qwenvl.report.measurements import Measurements
 
 # Why the engine of a deployment did not start: it is started once, and so fails once.
@@ -217,6 +218,27 @@ def latency_workload(request: pytest.FixtureRequest) -> LatencyWorkload:
     """The workload a test was parametrised with; asking for it picks the deployments."""
     workload: LatencyWorkload = request.param
     return workload
+
+
+@pytest.fixture(scope="session")
+def offline_bench(request: pytest.FixtureRequest) -> OfflineBench:
+    """The offline measurement a test was parametrised with; asking for it picks deployments."""
+    bench: OfflineBench = request.param
+    return bench
+
+
+@pytest.fixture
+def measure_offline(
+    deployment: PlannedDeployment, npu_lease: Lease, engine_session: EngineSession
+) -> Callable[[OfflineBench], OfflineFigures]:
+    """Run ``vllm bench latency`` or ``throughput`` on the deployment's devices.
+
+    Raises:
+        MeasurementError: the program failed, or left no result that can be read.
+    """
+    from pytest_qwenvl.measuring import run_offline_bench
+
+    return lambda bench: run_offline_bench(engine_session, deployment, npu_lease, bench)
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.live import progress_of
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile import AccuracyFloor, OfflineBench
 
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.measure.lm_eval_result import Evaluation
+    from pytest_qwenvl.measure.offline_bench import OfflineFigures
 
 _LM_EVAL = Path(__file__).with_name("engines") / "lm_eval_worker.py"
 
@@ -87,6 +88,44 @@ def run_lm_eval(
     return replace(evaluation, weights=weights_digest(planned.weights))
 
 
+def run_offline_bench(
+    session: EngineSession, planned: PlannedDeployment, lease: Lease, bench: OfflineBench
+) -> OfflineFigures:
+    """Run ``vllm bench latency`` or ``throughput`` on the leased devices and read its result.
+
+    The program loads an LLM of its own, so any engine on the lease is ended first.
+
+    Raises:
+        MeasurementError: the program failed, or left no result that can be read.
+    """
+    from pytest_qwenvl.engines.command import Launch, engine_arguments
+    from pytest_qwenvl.measure.offline_bench import offline_bench_arguments, read_offline_bench
+
+    session.stop()
+    if planned.weights is None:
+        raise MeasurementError("vllm bench needs the weights; an attached server has none here")
+    directory = empty_directory(session.directory_of(planned) / f"bench-{bench.program}")
+    result = directory / "result.json"
+    arguments = offline_bench_arguments(
+        bench,
+        weights=planned.weights,
+        result=result,
+        engine_arguments=engine_arguments(
+            planned.profile,
+            planned.deployment,
+            session.plan.inventory.backend,
+            session.interpreter.engine_versions,
+        ),
+    )
+    python = str(session.interpreter.path)
+    launch = Launch(
+        (python, "-m", "vllm.entrypoints.cli.main", *arguments),
+        session.child_environment(planned, lease),
+    )
+    _run(session, planned, launch, lease, directory / "bench.log", bench.timeout, "bench")
+    return read_offline_bench(result, bench.program)
+
+
 def run_program(
     session: EngineSession,
     kind: Literal["lm-eval", "bench"],
@@ -96,19 +135,22 @@ def run_program(
     log: Path,
     timeout: float,
     on_line: Callable[[str], None],
+    *,
+    needs_devices: bool = False,
 ) -> None:
     """Run a measuring program to its end, where the launcher puts it.
 
     Args:
         timeout: seconds.
         on_line: called with every line of its output, while it runs.
+        needs_devices: whether a ``bench`` loads a model itself, as lm-eval always does.
 
     Raises:
         MeasurementError: it could not be started, failed, or did not end in time.
     """
     from pytest_qwenvl.engines.process import run_to_completion
 
-    contain = session.contain(kind, planned, lease)
+    contain = session.contain("lm-eval" if needs_devices else kind, planned, lease)
     if contain is not None:
         launch = contain(launch)
     with session.recorded(kind, planned, launch, lease, log):
@@ -128,15 +170,16 @@ def _run(
     lease: Lease,
     log: Path,
     timeout: float,
+    kind: Literal["lm-eval", "bench"] = "lm-eval",
 ) -> None:
-    with session.steps(f"{planned.id}: lm-eval") as step:
+    with session.steps(f"{planned.id}: {kind}") as step:
 
         def show(line: str) -> None:
             progress = progress_of(line)
             if progress is not None:
                 step.update(str(progress))
 
-        run_program(session, "lm-eval", planned, launch, lease, log, timeout, show)
+        run_program(session, kind, planned, launch, lease, log, timeout, show, needs_devices=True)
 
 
 def empty_directory(directory: Path) -> Path:

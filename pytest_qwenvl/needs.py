@@ -31,6 +31,8 @@ _OF_FIXTURE = {
     "start_offline_llm": "launch",
     "accuracy_floor": "launch",
     "evaluate": "launch",
+    "offline_bench": "launch",
+    "measure_offline": "launch",
 }
 
 

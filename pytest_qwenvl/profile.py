@@ -333,6 +333,23 @@ class LatencyWorkload(Model):
         return self
 
 
+class OfflineBench(Model):
+    """A measurement of ``vllm bench`` with an LLM of its own: reported, never gated.
+
+    Attributes:
+        program: ``latency``, the time of one batch, or ``throughput``, of many requests at once.
+        deployment: the offline deployment whose devices and engine arguments it uses.
+        arguments: options of ``vllm bench latency`` or ``throughput`` by their own names with
+            underscores.
+    """
+
+    program: Literal["latency", "throughput"]
+    deployment: str
+    arguments: dict[str, ArgumentValue] = Field(default_factory=dict)
+    timeout: float = Field(default=3600.0, gt=0)
+    source: Source
+
+
 class ModelProfile(Model):
     """Everything the suite knows of one model.
 
@@ -354,6 +371,7 @@ class ModelProfile(Model):
     deployments: list[Deployment] = Field(min_length=1)
     accuracy: list[AccuracyFloor] = Field(default_factory=list)
     latency: list[LatencyWorkload] = Field(default_factory=list)
+    offline_bench: list[OfflineBench] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     path: Path = Field(default=Path(), exclude=True)
     sources: tuple[Path, ...] = Field(default=(), exclude=True)
@@ -366,6 +384,7 @@ class ModelProfile(Model):
             raise ValueError(f"deployment names must differ; repeated: {', '.join(repeated)}")
         users = [("accuracy", a.task, a.deployment, "offline") for a in self.accuracy]
         users += [("latency", w.name, w.deployment, "serve") for w in self.latency]
+        users += [("offline_bench", b.program, b.deployment, "offline") for b in self.offline_bench]
         modes = {deployment.name: deployment.mode for deployment in self.deployments}
         for table, user, deployment, mode in users:
             if modes.get(deployment) != mode:
