@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from xdist import workermanage  # type: ignore[import-untyped]
 from xdist.report import report_collection_diff  # type: ignore[import-untyped]
-from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
 
 from pytest_qwenvl.dispatching import Work, in_order, next_work, work_of
 from pytest_qwenvl.planning import Plan
@@ -57,7 +57,7 @@ class DeploymentScheduling:
         self.config = config
         self.log = log.deploymentsched
         self._devices = plan.npus
-        self._workers = len(parse_tx_spec_config(config))
+        self._workers = _number_of_workers(config)
         self._planned = work_of(plan)
         self._longest_first = sorted(self._planned, key=len, reverse=True)
         # What each worker collected, and what it was given and has not done.
@@ -204,3 +204,9 @@ class DeploymentScheduling:
                 report = pytest.CollectReport(node.gateway.id, "failed", difference, [])
                 self.config.hook.pytest_collectreport(report=report)
         return same
+
+
+def _number_of_workers(config: pytest.Config) -> int:
+    # Its name until xdist 3.6, and since.
+    before = getattr(workermanage, "parse_spec_config", None)
+    return len((before or workermanage.parse_tx_spec_config)(config))
