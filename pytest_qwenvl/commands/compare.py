@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pytest_qwenvl.commands.printing import write_lines
 
 if TYPE_CHECKING:
     from pytest_qwenvl.report.comparison import Comparison
@@ -38,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_qwenvl.report.reading import read_report
 
     found = compare(read_report(arguments.before), read_report(arguments.after))
-    sys.stdout.write("\n".join(_lines(found)) + "\n")
+    write_lines(_lines(found))
     if found.worse:
         return EXIT_WORSE
     return EXIT_OPEN if found.open else EXIT_NO_WORSE

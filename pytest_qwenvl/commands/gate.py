@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_qwenvl.commands.exit_codes import code_of
+from pytest_qwenvl.commands.printing import write_lines
 from pytest_qwenvl.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from pytest_qwenvl.report.results import RunRecord
 
 
 def add_parser(commands: Any) -> None:
@@ -58,10 +62,22 @@ def _run(arguments: argparse.Namespace) -> int:
     lines = [run.verdict_sentence, *(f"  {model.model}: {model.verdict.value}: {model.reason}"
              for model in run.model_verdicts if len(run.model_verdicts) > 1)]  # fmt: skip
     lines.append(f"{regated.judged} results judged again from what the report keeps")
+    lines += [f"  {line}" for line in _measured(run)]
     if regated.changes:
         lines += ["otherwise than the report says:", *(f"  {change}" for change in regated.changes)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    write_lines(lines)
     return code_of(run.verdict)
+
+
+def _measured(run: RunRecord) -> Iterator[str]:
+    from pytest_qwenvl.report.measurements import MEASUREMENT
+    from pytest_qwenvl.report.verdict import first_line, place_of
+
+    for result in run.results:
+        if MEASUREMENT in result.evidence and "judgement" in result.evidence:
+            place = place_of(result.model, result.deployment)
+            sentence = first_line(str(result.evidence["judgement"]))
+            yield f"{result.requirement} on {place}: {result.outcome.value}: {sentence}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from pytest_qwenvl.commands.exit_codes import code_of
+from pytest_qwenvl.commands.printing import write_lines
 from pytest_qwenvl.errors import UsageProblem
 
 
@@ -50,5 +50,5 @@ def _run(arguments: argparse.Namespace) -> int:
             f"--output {output}: cannot be written: {error.strerror or error}; free some space, or "
             "give a folder that can be written"
         ) from error
-    sys.stdout.write(f"{run.verdict_sentence}\nreport: {target}\n")
+    write_lines([run.verdict_sentence, f"report: {target}"])
     return code_of(run.verdict)

@@ -10,6 +10,7 @@ from pytest_qwenvl.cli import main
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.comparison import compare
 from pytest_qwenvl.report.results import RunRecord
+from pytest_qwenvl.report.verdict import judge_run
 from tests.measure.evaluations import answered
 from tests.report.measured import measured
 from tests.report.records import MODEL, OTHER, claim, result, run
@@ -122,3 +123,18 @@ def test_bad_files_are_usage_errors(
         assert main(["compare", *argv]) == 2
         output = capsys.readouterr()
         assert output.out == "" and "bad.json" in output.err
+
+
+def test_what_a_model_wrote_commands_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "expected Red, seen \x1b]0;owned\x07\x1b[2J\u202eRed\r"
+    reports = run(results=[result()]), run(results=[result(outcome="FAIL", reason=hostile)])
+    before, after = (
+        stored(tmp_path, judge_run(it), name) for it, name in zip(reports, "ab", strict=True)
+    )
+    assert main(["compare", before, after]) == 1
+    assert main(["gate", after]) == 1
+    written = capsys.readouterr().out
+    assert written.count("owned") == 3
+    assert not set(written) & {"\x1b", "\x07", "\r", "\u202e"}

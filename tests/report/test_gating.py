@@ -258,6 +258,7 @@ def test_command_exits_by_the_verdict(
     assert main(["gate", path]) == code
     output = capsys.readouterr().out
     assert "2 results judged again" in output
+    assert f"{right} of 900 right" in output
     assert "otherwise" not in output
 
 
