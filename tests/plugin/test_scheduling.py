@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from xdist.remote import Producer
 
-from pytest_qwenvl.dispatching import Work, expected_seconds, in_order, lower_bound, next_work
+from pytest_qwenvl.dispatching import (
+    Work,
+    expected_seconds,
+    in_order,
+    lower_bound,
+    next_work,
+    work_of,
+)
 from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.scheduling import DeploymentScheduling
 from tests.engines.support import make_profile
@@ -260,3 +268,28 @@ def test_the_order_is_within_a_tenth_of_what_any_could_reach():
 def test_what_needs_more_than_there_is_is_not_waited_for():
     works = [Work("wide", 4, 10), Work("small", 1, 10)]
     assert expected_seconds(in_order(works, 2, 2), 2, 2) == 20
+
+
+# What a plan is to the scheduler.
+
+
+def test_what_stays_empty_beside_a_deployment_counts():
+    profile = make_profile(
+        name="one",
+        deployments=[
+            {**deployment("alone", "serve", 1, 50), "exclusive": "host"},
+            deployment("offline-2", "offline", 2, 20),
+            deployment("serve-2", "serve", 2, 30),
+            deployment("serve-1", "serve", 1, 40),
+        ],
+    )
+    planned = tuple(PlannedDeployment(profile, it, None) for it in profile.deployments)
+    plan = Plan(inventory=inventory(devices=8), npus=8, deployments=planned)
+    assert work_of(plan) == {
+        "one/alone": Work("one/alone", 8, 50),
+        "one/offline-2": Work("one/offline-2", 2, 20),
+        "one/serve-2": Work("one/serve-2", 2, 30, frozenset({"one/offline-2"})),
+        "one/serve-1": Work("one/serve-1", 1, 40),
+    }
+    attached = dataclasses.replace(plan, deployments=planned[2:3], npus=0, endpoint="http://h:1")
+    assert work_of(attached) == {"one/serve-2": Work("one/serve-2")}
