@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -100,8 +101,8 @@ def calibrate(
             )
     runs = list(evaluations.values())
     scores = [run.score for run in runs]
-    mean = math.fsum(scores) / len(scores)
-    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
+    # Exact over fractions: equal scores have a spread of exactly 0.
+    average, spread = mean(scores), stdev(scores)
     lowest = min(scores)
     floor = min(lowest, lower_bound(first.n, first.n, _CONFIDENCE))
     # Rounded down: a floor above what was seen would be a floor nobody reached.
@@ -119,7 +120,7 @@ def calibrate(
         weights=first.weights,
         items=first.n,
         runs={run_id: run.score for run_id, run in evaluations.items()},
-        mean=mean,
+        mean=average,
         spread=spread,
         lowest=lowest,
         agreement=agreement,
@@ -129,7 +130,7 @@ def calibrate(
         host=host,
         floor=floor,
         source=(
-            f"the lowest of {len(runs)} runs of {first.n} items, mean {mean:.4f}, spread "
+            f"the lowest of {len(runs)} runs of {first.n} items, mean {average:.4f}, spread "
             f"{spread:.4f}, {agreement:.1%} of items right or wrong alike; {engine}, on {host}"
             + (
                 "; as high as a perfect score of so few items shows"
