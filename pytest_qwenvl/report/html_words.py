@@ -171,8 +171,8 @@ WORDS: dict[str, Words] = {
     # The timeline.
     "timeline": Words("Engines on devices", "设备上的引擎"),
     "timeline.marks": Words(
-        "Hatched: starting; solid: serving, until the last requirement it decided; cross: failed.",
-        "斜纹：启动中；实心：服务中，至其判定的最后一项要求；叉：失败。",
+        "Dashed: starting; solid: serving, until the last requirement it decided; cross: failed.",
+        "虚线框：启动中；实心：服务中，至其判定的最后一项要求；叉：失败。",
     ),
     "device": Words("device {0}", "设备 {0}"),
     "no_device": Words("no device", "无设备"),

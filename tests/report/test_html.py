@@ -240,10 +240,11 @@ def test_items_that_changed_are_shown_with_their_pictures(tmp_path):
     section = page_of(full_run(), root=tmp_path, baseline=baseline).one("section", id="accuracy")
     assert "Compared with run run-0" in section.text
     assert "1 lost, 1 gained, of 20 items in both runs" in section.text
+    picture, before, now = "abababababab · 40 × 30", "Baseline's answer", "This run's answer"
     rows = section.one("details", class_="flips").one("tbody").all("tr")
     assert [row.text for row in rows] == [
-        "lost bank 3 abababababab · 40 × 30 blue blue wrong3",
-        "gained bank 5 abababababab · 40 × 30 blue wrong5 blue",
+        f"lost bank 3 {picture} Expected blue {before} blue {now} wrong3",
+        f"gained bank 5 {picture} Expected blue {before} wrong5 {now} blue",
     ]
     assert all(row.one("img") for row in rows)
 
