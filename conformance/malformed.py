@@ -115,6 +115,12 @@ def content_types(server: Endpoint) -> list[Case]:
     ]
 
 
+def with_charset(server: Endpoint) -> Case:
+    """A good body whose content type names the charset that JSON has anyway."""
+    kind = "application/json; charset=utf-8"
+    return Case("with its charset", _encoded(hello(server)), content_type=kind, answered=True)
+
+
 def messages(server: Endpoint) -> list[Case]:
     """Conversations that are missing, empty or of the wrong type."""
     wrong: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance import malformed
-from conformance.refusing import Refusing
+from conformance.refusing import Refusing, send_all
 from pytest_qwenvl.engines.endpoint import Endpoint
 
 pytestmark = pytest.mark.robustness
@@ -26,8 +26,13 @@ def test_deeply_nested_json(server: Endpoint, refuses: Refusing) -> None:
 
 @pytest.mark.requirement("QVL-ROB-003")
 def test_content_types(server: Endpoint, refuses: Refusing) -> None:
-    """A body that is not declared as JSON is refused."""
+    """A body that is not declared as JSON is refused; naming its charset changes nothing."""
     refuses(malformed.content_types(server))
+    (good,) = send_all(server, [malformed.with_charset(server)])
+    assert good.status == 200 and not good.fault, (
+        f"content-type {good.case.content_type!r}: expected 200, seen {good.status}: "
+        f"{good.text[:300]}"
+    )
 
 
 @pytest.mark.requirement("QVL-ROB-004")

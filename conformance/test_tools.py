@@ -94,13 +94,18 @@ def test_named_tool(server: Endpoint, capabilities: Capabilities, evidence: Evid
         _body(server, question, _named(name))
         for question, name in zip(QUESTIONS, names, strict=True)
     ]
+    identifiers = []
     for name, answer in zip(names, answers_of(server, bodies, evidence), strict=True):
         message = _message(answer)
         calls, findings = read_tool_calls(message)
         _check_calls(calls, findings, message)
         assert [call.name for call in calls] == [name], f"expected {name!r}, seen {message}"
+        identifiers += [call.id for call in calls]
         reason = choice_of(answer).get("finish_reason")
         assert reason in ("stop", "tool_calls"), f"expected finish_reason stop, seen {reason!r}"
+    assert len(set(identifiers)) == len(identifiers), (
+        f"expected an id of its own for each call, since results are told by it: {identifiers}"
+    )
 
 
 @pytest.mark.openai

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tests.defects.catalogue import DEFECTS
 from tests.defects.engine import engine
+from tests.defects.harmless import Harmless
 from tests.defects.matrix import judge, load_matrix, write_matrix
 from tests.defects.page import write
+from tests.defects.planting import Planted
 from tests.defects.running import catalogue
-from tests.defects.trying import try_defects, try_health
+from tests.defects.trying import objections, try_defects
 
 
 def main() -> int:
@@ -42,13 +44,12 @@ def _try(upstream: str, names: list[str], record: bool, folder: Path) -> int:
     known, recorded = catalogue(), dict(load_matrix())
     problems = []
     if not names:
-        healthy = try_health(upstream, known, folder)
-        problems += [
-            f"without a defect: {it} {seen}"
-            for it, seen in healthy.by_requirement.items()
-            if seen != "PASS"
-        ]
-        sys.stdout.write(f"without a defect: {len(healthy.by_requirement)} requirements\n")
+        for planted in (Planted(), Harmless()):
+            what = type(planted).__name__.lower().replace("planted", "healthy")
+            seen = objections(upstream, planted, known, folder / what)
+            problems += [f"{what}: {it}: {outcome}" for it, outcome in seen.items()]
+            sys.stdout.write(f"{what}: {len(seen)} objections\n")
+            sys.stdout.flush()
     for defect, outcomes in try_defects(
         upstream, [DEFECTS[name] for name in names or DEFECTS], known, folder
     ):

@@ -420,14 +420,8 @@ _wrong(
 )
 _wrong(
     "tokenize-fails",
-    "fails on some fields of /tokenize",
-    lambda it: (
-        it.path == "/tokenize"
-        and "model" in it.document
-        and "count" not in it.document
-        and it.document.get("prompt") == "Hello"
-        and len(it.document) > 2
-    ),
+    "fails on /tokenize with several fields",
+    lambda it: it.path == "/tokenize" and len(it.document) > 3,
     _fails,
     "ROB-031",
 )

@@ -159,7 +159,7 @@ def _(_: Planted, request: Request) -> None:
         request.document["messages"] = request.messages[-1:]
 
 
-@asked("text-truncated", "reads the first 24 characters of a text", "SRV-006", "SRV-007")
+@asked("text-truncated", "reads the first 24 characters of a text", "SRV-006")
 def _(_: Planted, request: Request) -> None:
     for part in request.parts:
         if isinstance(part.get("text"), str):

@@ -6,4 +6,7 @@ UNNOTICED = (
     "Pictures recompressed as JPEG of quality 1: the bank's pictures are drawn, with clear shapes "
     "and colours, and are answered right all the same. What is left of fine detail is judged by "
     "the accuracy group alone.",
+    "A clip of which the first frame is seen throughout: the reference checkpoint was not taught "
+    "to see anything move, so that no question tells; VID-004 and VID-005 look at frames that are "
+    "alike, and at their number.",
 )
