@@ -16,8 +16,8 @@ from conformance.tutorial import (
     reads_tongyi_qwen,
 )
 from fixtures.bank import generate
-from pytest_qwenvl.engines.offline import OfflineLLM, OfflineRequestError
-from pytest_qwenvl.errors import EngineError
+from pytest_qwenvl.engines.offline import OfflineLLM
+from pytest_qwenvl.errors import EngineError, OfflineRequestError
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 

@@ -64,6 +64,20 @@ class EngineDiedError(EngineError):
     """An engine that had been ready exited while it was in use."""
 
 
+class OfflineRequestError(QwenVLError):
+    """An offline engine refused a request and lives on.
+
+    Args:
+        kind: the exception's class in the engine's process, e.g. ``ValueError``.
+        message: its text.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        self.message = message
+        super().__init__(f"{kind}: {message}")
+
+
 class MeasurementError(QwenVLError):
     """A measuring program (vLLM's bench, lm-eval) did not leave a result that can be judged."""
 

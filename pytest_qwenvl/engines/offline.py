@@ -20,7 +20,12 @@ from pytest_qwenvl.engines.logged import Logged
 from pytest_qwenvl.engines.preparation import WORK, prepare
 from pytest_qwenvl.engines.process import EngineProcess
 from pytest_qwenvl.engines.server import interesting_line
-from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, QwenVLError
+from pytest_qwenvl.errors import (
+    EngineDiedError,
+    EngineError,
+    EngineStartError,
+    OfflineRequestError,
+)
 from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, ModelProfile
 
 _E = TypeVar("_E", bound=EngineError)
@@ -43,20 +48,6 @@ class Generation:
     token_ids: tuple[int, ...]
     prompt_token_count: int
     finish_reason: str | None
-
-
-class OfflineRequestError(QwenVLError):
-    """The engine refused a request and lives on.
-
-    Args:
-        kind: the exception's class in the engine's process, e.g. ``ValueError``.
-        message: its text.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        self.kind = kind
-        self.message = message
-        super().__init__(f"{kind}: {message}")
 
 
 class OfflineLLM(Logged):

@@ -12,10 +12,9 @@ from pytest_qwenvl.engines.endpoint import tiny_picture
 from pytest_qwenvl.engines.offline import (
     Generation,
     OfflineLLM,
-    OfflineRequestError,
     start_offline,
 )
-from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError
+from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError, OfflineRequestError
 from tests.engines.support import fake_environment, fake_interpreter, is_alive, make_profile
 
 Start = Callable[..., OfflineLLM]

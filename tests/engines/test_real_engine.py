@@ -18,9 +18,9 @@ import pytest
 from pytest_qwenvl.engines.cpu.install import installed_interpreter
 from pytest_qwenvl.engines.endpoint import tiny_picture
 from pytest_qwenvl.engines.interpreter import Interpreter, probe
-from pytest_qwenvl.engines.offline import OfflineRequestError, start_offline
+from pytest_qwenvl.engines.offline import start_offline
 from pytest_qwenvl.engines.server import Server, start_server
-from pytest_qwenvl.errors import EngineDiedError, EngineStartError
+from pytest_qwenvl.errors import EngineDiedError, EngineStartError, OfflineRequestError
 from tests.engines.support import is_alive, make_profile, wait_until
 
 pytestmark = pytest.mark.engine

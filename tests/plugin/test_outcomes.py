@@ -9,12 +9,12 @@ import pydantic
 import pytest
 import requests
 
-from pytest_qwenvl.engines.offline import OfflineRequestError
 from pytest_qwenvl.errors import (
     EngineDiedError,
     EngineStartError,
     InconclusiveError,
     MeasurementError,
+    OfflineRequestError,
     UsageProblem,
 )
 from pytest_qwenvl.outcomes import Evidence, JudgedError, outcome_of, reproduce_line
