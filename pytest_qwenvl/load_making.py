@@ -75,6 +75,7 @@ def run_bench(
     with session.steps(f"{planned.id}: load {workload.name}") as step:
         warm_up(server, workload, seed, step)
         watch = LoadWatch(server, workload.num_prompts, step)
+        step.update("the client starts")
         run_program(session, "bench", planned, launch, lease, log, workload.timeout, watch.on_line)
         around = watch.surroundings()
     return replace(

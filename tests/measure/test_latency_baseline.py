@@ -133,8 +133,8 @@ def test_too_few_requests_bound_nothing() -> None:
 
 
 def test_no_slower_needs_fewer_requests_than_the_split_error_would() -> None:
-    steady = [0.05 + 0.0001 * (index % 11) for index in range(60)]
-    judgement = judge_against_baseline(made(steady), made(steady), shape(n=60))
+    steady = [0.05 + 0.0001 * (index % 11) for index in range(48)]
+    judgement = judge_against_baseline(made(steady), made(steady), shape(n=48))
     assert judgement.outcome is Outcome.PASS
     low, high = judgement.evidence["percentile_ratio"]["bounds"]
     assert low is None

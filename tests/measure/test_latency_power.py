@@ -86,13 +86,13 @@ def _samples(chance: random.Random, n: int, factor: float, sigma: float = 0.15) 
     return [factor * chance.lognormvariate(0, sigma) for _ in range(n)]
 
 
-def test_a_true_ratio_lies_within_its_bounds() -> None:
+@pytest.mark.parametrize(("n", "percentile"), [(20, 50.0), (60, 50.0), (200, 50.0), (200, 95.0)])
+def test_a_true_ratio_lies_within_its_bounds(n: int, percentile: float) -> None:
     chance = random.Random(8)
     above = below = 0
     for _ in range(RUNS):
-        ratio = ratio_of(
-            _samples(chance, 60, 1.1), _samples(chance, 60, 1.0), 50, slower=0.95, within=0.95
-        )
+        new, old = _samples(chance, n, 1.1, 0.4), _samples(chance, n, 1.0, 0.4)
+        ratio = ratio_of(new, old, percentile, slower=0.95, within=0.95)
         assert ratio.low is not None
         assert ratio.high is not None
         above += ratio.low > 1.1
