@@ -22,7 +22,6 @@ WORDS: dict[str, Words] = {
     "skip": Words("Skip to what went wrong", "跳到未通过的要求"),
     "language": Words("Language", "语言"),
     "contents": Words("Contents", "目录"),
-    # Verdicts and outcomes.
     "CONFORMANT": Words("CONFORMANT", "符合 CONFORMANT"),
     "PARTIAL": Words("PARTIAL", "部分判定 PARTIAL"),
     "NON-CONFORMANT": Words("NON-CONFORMANT", "不符合 NON-CONFORMANT"),
@@ -58,7 +57,6 @@ WORDS: dict[str, Words] = {
     "PASS.means": Words("seen to hold", "已验证成立"),
     "core": Words("core", "核心"),
     "extended": Words("extended", "扩展"),
-    # The head of the page.
     "scope": Words("Scope", "范围"),
     "scope.whole": Words("the whole suite", "整个测试套件"),
     "scope.narrowed": Words(
@@ -85,7 +83,6 @@ WORDS: dict[str, Words] = {
     ),
     "models": Words("Models", "模型"),
     "host": Words("host", "主机"),
-    # The matrix.
     "matrix": Words("Deployments by groups of requirements", "部署 × 要求分组"),
     "matrix.help": Words(
         "Passed of claimed. A cell leads to its requirements and their evidence.",
@@ -93,7 +90,6 @@ WORDS: dict[str, Words] = {
     ),
     "deployment": Words("Deployment", "部署"),
     "all": Words("all", "合计"),
-    # What went wrong.
     "problems": Words("What did not pass", "未通过的要求"),
     "problems.none": Words("Everything that was claimed passed.", "所声明的全部要求均已通过。"),
     "problems.more": Words("Skipped and unsupported: {0}", "跳过与不支持：{0} 项"),
@@ -119,7 +115,6 @@ WORDS: dict[str, Words] = {
         "为控制页面大小已缩短；完整内容见 report.json。",
     ),
     "whole": Words("{0} more are in report.json", "其余 {0} 项见 report.json"),
-    # Latency.
     "latency": Words("Latency", "时延"),
     "latency.distribution": Words("Share of requests within a time", "在给定时间内完成的请求占比"),
     "latency.time": Words("Over the run", "随时间变化"),
@@ -142,7 +137,6 @@ WORDS: dict[str, Words] = {
     "seconds": Words("seconds since the load began", "负载开始后的秒数"),
     "over": Words("{0} over budget", "{0} 个超出预算"),
     "numbers": Words("Numbers", "数值"),
-    # Accuracy.
     "accuracy": Words("Accuracy", "准确率"),
     "accuracy.marks": Words(
         "Dot with its 95 % interval: this run. Hollow: baseline. Bar: floor, dashed where not "
@@ -168,7 +162,6 @@ WORDS: dict[str, Words] = {
     "flips.before": Words("Baseline's answer", "基线的回答"),
     "flips.now": Words("This run's answer", "本次的回答"),
     "flips.against": Words("Compared with run {0}", "与运行 {0} 比较"),
-    # The timeline.
     "timeline": Words("Engines on devices", "设备上的引擎"),
     "timeline.marks": Words(
         "Dashed: starting; solid: serving, until the last requirement it decided; cross: failed.",
@@ -177,7 +170,6 @@ WORDS: dict[str, Words] = {
     "device": Words("device {0}", "设备 {0}"),
     "no_device": Words("no device", "无设备"),
     "minutes": Words("minutes since the run began", "运行开始后的分钟数"),
-    # Everything else.
     "results": Words("All requirements, by deployment", "全部要求（按部署）"),
     "filter": Words("Filter by id or text", "按编号或文字筛选"),
     "filter.none": Words("Nothing matches.", "没有匹配项。"),
