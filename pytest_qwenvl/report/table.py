@@ -19,6 +19,8 @@ GROUPS = (
     "grounding",
     "video",
     "consistency",
+    "robustness",
+    "security",
     "accuracy",
     "latency",
 )
