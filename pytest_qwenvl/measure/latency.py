@@ -128,7 +128,8 @@ def judge_latency(load: LoadResult, workload: LatencyWorkload, budget: LatencyBu
     }
     if load.queue_times:
         evidence["client_queue_p99_ms"] = percentile_of(load.queue_times, 99) * 1000
-    reasons = check_validity(load, workload) + overhead_reasons(load, workload, budget)
+    reasons = check_validity(load, workload, budget.metric)
+    reasons += overhead_reasons(load, workload, budget)
     if budget.metric == "tpot" and workload.output_tokens < 2:
         reasons.append("TPOT takes at least two output tokens; the workload asks for one")
     if reasons:

@@ -74,8 +74,8 @@ def judge_against_baseline(
     }
     name = f"load {workload.name!r} against the baseline"
     reasons = incomparable_reasons(new, old)
-    reasons += [f"this run: {it}" for it in check_validity(new, workload)]
-    reasons += [f"the baseline: {it}" for it in check_validity(old, workload)]
+    reasons += [f"this run: {it}" for it in check_validity(new, workload, metric)]
+    reasons += [f"the baseline: {it}" for it in check_validity(old, workload, metric)]
     if reasons:
         evidence["invalid"] = reasons
         return Judgement(Outcome.INVALID, f"{name}: not compared: {'; '.join(reasons)}", evidence)
@@ -107,34 +107,33 @@ def judge_against_baseline(
         f"{name}: {METRIC_NAMES[metric]} median {_shown(median)}, p{percentile:g} {_shown(gate)}, "
         f"held up {pauses.new} times after {pauses.old}"
     )
-    slower = [
-        *(_slower_of(median, "the median", allowed)),
-        *(_slower_of(gate, f"p{percentile:g}", allowed)),
-        *(_slower_of_pauses(pauses, 1 - each)),
-    ]
+    unlike, busy = _hosts(new, old, workload)
+    slower = [] if unlike else _slower_of_pauses(pauses, 1 - each)
+    if not busy:
+        # A busy host moves every percentile, and holds up either run's requests alike.
+        slower += _slower_of(median, "the median", allowed)
+        slower += _slower_of(gate, f"p{percentile:g}", allowed)
     evidence["slower"] = slower
-    return _concluded(seen, slower, median, gate, new, old, workload, evidence)
+    return _concluded(seen, slower, busy, (median, gate), workload, evidence)
 
 
 def _concluded(
     seen: str,
     slower: list[str],
-    median: Ratio,
-    gate: Ratio,
-    new: LoadResult,
-    old: LoadResult,
+    busy: str,
+    ratios: tuple[Ratio, ...],
     workload: LatencyWorkload,
     evidence: dict[str, Any],
 ) -> Judgement:
     margin = workload.margin
     stated = f"at {evidence['confidence']:.4g} confidence"
-    if busy := _busy(new, old, workload):
-        return Judgement(Outcome.INCONCLUSIVE, f"{seen}; cannot tell: {busy}", evidence)
     if slower:
         by = f" by more than {margin.value:.0%}" if margin else ""
         return Judgement(
             Outcome.FAIL, f"{seen}: slower{by} {stated} in {', '.join(slower)}", evidence
         )
+    if busy:
+        return Judgement(Outcome.INCONCLUSIVE, f"{seen}; cannot tell: {busy}", evidence)
     if margin is None:
         return Judgement(
             Outcome.INCONCLUSIVE,
@@ -142,7 +141,7 @@ def _concluded(
             "no slower",
             evidence,
         )
-    if all(it.high is not None and it.high <= 1 + margin.value for it in (median, gate)):
+    if all(it.high is not None and it.high <= 1 + margin.value for it in ratios):
         return Judgement(
             Outcome.PASS, f"{seen}: no slower than {margin.value:.0%} {stated}", evidence
         )
@@ -166,15 +165,18 @@ def _gate_of(workload: LatencyWorkload, load: LoadResult) -> tuple[LatencyMetric
     return _DEFAULT
 
 
-def _busy(new: LoadResult, old: LoadResult, workload: LatencyWorkload) -> str:
-    """Why the hosts decide more than the servers; empty when they do not, or nobody knows."""
+def _hosts(new: LoadResult, old: LoadResult, workload: LatencyWorkload) -> tuple[bool, str]:
+    """Whether the hosts were unlike, and why they decide more than the servers.
+
+    The reason is empty when they do not, or nobody knows.
+    """
     here, there = _running(new), _running(old)
     if here is None or there is None or workload.margin is None:
-        return ""
+        return False, ""
     alike = abs(here - there) <= workload.margin.host_running * max(here, there, 1.0)
     if alike and max(here, there) <= workload.margin.host_busy:
-        return ""
-    return (
+        return False, ""
+    return not alike, (
         f"the host had {here:.2g} tasks to run for each CPU, in the baseline {there:.2g}: run both "
         f"while there are fewer than {workload.margin.host_busy:g}, and as many each time"
     )

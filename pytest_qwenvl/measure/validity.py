@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
 from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.load_summary import values_of_successes
@@ -19,13 +20,20 @@ _CLOCK_SLACK = 0.1
 _DRIFTING: tuple[LatencyMetric, ...] = ("ttft", "tpot", "e2el")
 
 
-def check_validity(load: LoadResult, workload: LatencyWorkload) -> list[str]:
-    """Reasons for which the load says nothing about latency; empty when it is valid."""
+def check_validity(
+    load: LoadResult, workload: LatencyWorkload, metric: LatencyMetric | None = None
+) -> list[str]:
+    """Reasons for which the load says nothing about latency; empty when it is valid.
+
+    Args:
+        metric: what is judged, which must not drift; None for all of them.
+    """
+    metrics = (metric,) if metric in _DRIFTING else _DRIFTING
     return [
         *unanswered(load, workload),
         *undeclared(load, workload),
         *_surrounding_reasons(load, workload),
-        *_drift_reasons(load, workload),
+        *_drift_reasons(load, workload, metrics),
     ]
 
 
@@ -218,13 +226,15 @@ def _surrounding_reasons(load: LoadResult, workload: LatencyWorkload) -> list[st
     return reasons
 
 
-def _drift_reasons(load: LoadResult, workload: LatencyWorkload) -> list[str]:
+def _drift_reasons(
+    load: LoadResult, workload: LatencyWorkload, metrics: Sequence[LatencyMetric]
+) -> list[str]:
     values = values_of_successes(load)
     reasons = []
-    for metric in _DRIFTING:
+    for metric in metrics:
         drift = drift_of(values[metric])
-        # Three metrics are looked at, so that each may be wrong a third as often.
-        level = workload.trend_level / len(_DRIFTING)
+        # Where several are looked at, each may be wrong the less often.
+        level = workload.trend_level / len(metrics)
         if drift is None or drift.p_value > level or drift.size <= workload.maximum_drift:
             continue
         reasons.append(

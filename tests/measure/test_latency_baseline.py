@@ -44,6 +44,18 @@ def test_a_fifth_slower_is_found_with_the_sentence_that_says_so() -> None:
     json.dumps(judgement.evidence, allow_nan=False)
 
 
+def test_stalls_are_found_on_a_host_that_was_busy_both_times() -> None:
+    chance = random.Random(2)
+    stalling, quiet = drawn(chance, stalls=20), drawn(chance)
+    judgement = judge_against_baseline(
+        looked_after(stalling, 7.4), looked_after(quiet, 7.5), shape()
+    )
+    assert judgement.outcome is Outcome.FAIL
+    assert judgement.evidence["slower"] == ["how often requests were held up"]
+    unlike = judge_against_baseline(looked_after(stalling, 7.4), looked_after(quiet, 1), shape())
+    assert unlike.outcome is Outcome.INCONCLUSIVE
+
+
 def test_one_stall_in_twenty_is_found_though_the_median_is_the_same() -> None:
     chance = random.Random(2)
     judgement = judge_against_baseline(drawn(chance, stalls=20), drawn(chance), shape())

@@ -129,6 +129,14 @@ def test_a_proven_trend_that_is_small_does_no_harm() -> None:
     assert check_validity(load, shape_of(load, maximum_drift=0.01)) != []
 
 
+def test_only_what_is_judged_must_be_stationary() -> None:
+    load = made([0.05 + 0.01 * index for index in range(40)])
+    gaps = tuple(replace(row, e2el=row.ttft + 0.01) for row in load.rows)
+    load = replace(load, rows=gaps)
+    assert check_validity(load, SHAPE, "ttft") != []
+    assert check_validity(load, SHAPE, "tpot") == []
+
+
 def test_a_burst_in_the_middle_is_no_trend() -> None:
     ttfts = [0.05 + 0.0005 * (index % 7) for index in range(80)]
     ttfts[30:50] = [0.5] * 20
