@@ -287,3 +287,11 @@ def test_tpot_of_one_token_is_invalid() -> None:
     judgement = judge_latency(looked_after(read_bench(TEXT)), shape, budget("tpot"))
     assert judgement.outcome is Outcome.INVALID
     assert "at least two output tokens" in judgement.sentence
+
+
+def test_only_one_budget_gates() -> None:
+    two = [budget("ttft"), budget("tpot", budget_ms=10)]
+    with pytest.raises(ValueError, match=r"2 budgets for cpu with 1 devices that gate; one may"):
+        workload(budgets=two)
+    reported = [two[0], two[1].model_copy(update={"vouched": False})]
+    assert len(workload(budgets=reported).budgets) == 2

@@ -39,6 +39,7 @@ VALUES = {
     "engine_python": ("bin/python", Path("bin/python")),
     "report_directory": ("report", Path("report")),
     "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
+    "load_seed": ("7", 7),
     "waivers": ("waivers.toml", Path("waivers.toml")),
     "baseline": ("earlier.json", Path("earlier.json")),
     "container_runtime": ("podman", "podman"),
@@ -49,6 +50,7 @@ OF_AN_ENDPOINT = {"api_key_env", "served_model_name"}
 OF_A_CONTAINER = {"launcher", "image"}
 OTHERS = {
     "npus": "1",
+    "load_seed": "8",
     "backend": "npu",
     "models": "other",
     "endpoint": "https://other",
@@ -107,6 +109,13 @@ def test_profiles_add_to_those_of_the_suite(read, pytester):
 def test_models_repeat(read):
     assert read("--model=a", "--model=b*").models == ("a", "b*")
     assert read(qwenvl_models="a b*").models == ("a", "b*")
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "seven", "4294967296", "٣"])
+def test_a_seed_that_is_none(text, read):
+    with pytest.raises(UsageProblem, match=r"--load-seed .*: needs a whole number from 0"):
+        read(f"--load-seed={text}")
+    assert read(f"--load-seed={2**32 - 1}").load_seed == 2**32 - 1
 
 
 def test_the_key_of_an_endpoint(read):

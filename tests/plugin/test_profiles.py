@@ -296,6 +296,9 @@ def test_every_number_of_a_shipped_profile_has_its_source(name):
         stated += [floor, *floor.references]
     for workload in profile.latency:
         stated += [workload, *workload.budgets]
+        assert workload.margin is not None
+        stated.append(workload.margin)
+    stated += profile.offline_bench
     for one in stated:
         assert len(one.source.split()) >= 2, one
     assert profile.weights.path or (profile.weights.huggingface and profile.weights.modelscope)
