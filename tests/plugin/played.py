@@ -60,6 +60,7 @@ class PlayedSuite(Suite):
         super().__init__(folder / "checkout")
         self.host = PlayedHost(recording, folder / "host")
         self.environment |= self.host.environment
+        self.runs: list[PlayedRun] = []
         (self.suite / "test_meeting.py").write_text(MEETING)
         self.plugin(SOON)
 
@@ -81,11 +82,13 @@ class PlayedSuite(Suite):
 
     def begin(self, name: str, *arguments: str, **environment: str) -> PlayedRun:
         """Start a run with a report directory of its own, whose end is not waited for."""
-        return PlayedRun(self, name, arguments, environment)
+        run = PlayedRun(self, name, arguments, environment)
+        self.runs.append(run)
+        return run
 
 
 class PlayedRun:
-    """One run on a played host; to be ended with :meth:`end` whatever a test found."""
+    """One run on a played host; :func:`end_all` ends it whatever a test found."""
 
     def __init__(
         self, suite: PlayedSuite, name: str, arguments: tuple[str, ...], environment: dict[str, str]
@@ -146,6 +149,8 @@ class PlayedRun:
 
 def end_all(suite: PlayedSuite) -> None:
     """End every process of a suite that is left."""
+    for run in suite.runs:
+        run.kill()
     deadline = time.monotonic() + PATIENCE
     while (left := suite.processes()) and time.monotonic() < deadline:
         for pid in left:

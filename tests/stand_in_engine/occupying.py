@@ -36,8 +36,12 @@ def occupy() -> None:
     notes.mkdir(exist_ok=True)
     path = notes / f"{os.getpid()}-{time.monotonic_ns()}.jsonl"
     note = {"pid": os.getpid(), "devices": devices, "begun": begun, "met": met}
-    file = path.open("a", encoding="utf-8")
+    hidden = path.with_suffix(".new")
+    file = hidden.open("a", encoding="utf-8")
     file.write(json.dumps(note) + "\n")
+    file.flush()
+    # Visible only when it is whole.
+    hidden.rename(path)
     threading.Thread(target=_beat, args=(file,), daemon=True).start()
 
 
@@ -86,10 +90,10 @@ def stays(state: Path) -> list[Stay]:
     """Every engine that was on the devices of a played host, in the order in which they came."""
     found = []
     for path in (state / "engines").glob("*.jsonl"):
-        first, *beats = path.read_text(encoding="utf-8").splitlines()
+        # What comes after the last line's end is a beat that is being written.
+        first, *beats = path.read_text(encoding="utf-8").split("\n")[:-1]
         note = json.loads(first)
-        whole = beats if path.read_text(encoding="utf-8").endswith("\n") else beats[:-1]
-        last = float(whole[-1]) if whole else note["begun"]
+        last = float(beats[-1]) if beats else note["begun"]
         met = {int(device): pids for device, pids in note["met"].items() if pids}
         found.append(Stay(note["pid"], tuple(note["devices"]), note["begun"], last, met))
     return sorted(found, key=lambda stay: stay.begun)
