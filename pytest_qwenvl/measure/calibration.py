@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -94,7 +94,10 @@ def calibrate(
         )
     (first_id, first), *others = evaluations.items()
     for run_id, other in others:
-        if reasons := incomparable_reasons(other, first):
+        reasons = incomparable_reasons(other, first)
+        if _arguments(other) != _arguments(first):
+            reasons.append(f"arguments: {_arguments(other)}, before {_arguments(first)}")
+        if reasons:
             raise MeasurementError(
                 f"run {run_id} and run {first_id} (the baseline) are not of one thing: "
                 f"{'; '.join(reasons)}"
@@ -139,6 +142,11 @@ def calibrate(
             )
         ),
     )
+
+
+def _arguments(evaluation: Evaluation) -> dict[str, Any]:
+    """The engine's arguments; where the weights lie is no matter, their digest is known."""
+    return {name: it for name, it in evaluation.model_arguments.items() if name != "pretrained"}
 
 
 def _agreement(runs: Sequence[Evaluation]) -> tuple[float, float]:

@@ -96,6 +96,7 @@ def sixth(folder: Path, its: Any, **fields: Any) -> str:
         (answered(range(540), 900, weights="sha256:other"), {}, "weights"),
         (answered(range(540), 900, limit=900.0), {}, "--limit"),
         (answered(range(540), 901), {}, "not in the baseline"),
+        (answered(range(540), 900, model_arguments={"dtype": "float16"}), {}, "arguments"),
     ],
 )
 def test_runs_of_different_things(
