@@ -125,6 +125,13 @@ def _(choice: Body) -> None:
     choice["message"]["content"] = text.replace('"', "&quot;")
 
 
+@answered("pictures-demanded", "answers nothing else where there is no picture", "SRV-007")
+def _(_: Planted, request: Request, body: Body) -> None:
+    if not request.pictures:
+        for choice in body["choices"]:
+            choice["message"]["content"] = "Please send a picture."
+
+
 @_answer("total-off", "counts one token too many in total_tokens", "OAI-009")
 def _(body: Body) -> None:
     body["usage"]["total_tokens"] += 1

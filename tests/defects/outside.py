@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 
-from tests.defects.messages import Request, Response, error, parts_of
+from tests.defects.messages import Request, Response, error
 from tests.defects.planting import (
     Body,
     Planted,
@@ -22,18 +22,6 @@ from tests.defects.planting import (
     streamed,
     write_chunk,
 )
-
-
-@defect("requests-sent-twice", "works on each request twice", "SRV-014")
-class _Twice(Planted):
-    def before(self, request: Request) -> Response | None:
-        import requests
-
-        if request.is_chat and not request.document.get("stream"):
-            with requests.Session() as session:
-                session.trust_env = False
-                session.post(self.upstream + request.path, request.body, headers=request.headers)
-        return None
 
 
 @any_response("gzip-unasked", "compresses what nobody asked to be compressed", "ROB-019")
@@ -186,13 +174,16 @@ class _Stalls(Planted):
         return None
 
 
-@streamed("streams-short", "ends streams after 40 chunks", "STR-012", "STR-009")
+@streamed("streams-short", "streams the first 25 characters of an answer", "STR-002", "STR-012")
 def _(_: Planted, request: Request, events: Iterator[bytes]) -> Iterator[bytes]:
-    for number, event in enumerate(events):
-        if number == 40:
-            yield b"data: [DONE]\n\n"
-            return
-        yield event
+    left = 25
+    for event in events:
+        body = read_chunk(event)
+        for choice in body["choices"] if body else []:
+            text = choice["delta"].get("content") or ""
+            choice["delta"]["content"] = text[:left]
+            left -= len(text[:left])
+        yield write_chunk(body, event) if body else event
 
 
 @streamed("streamed-prompt-free", "streams usage without the prompt's tokens", "STR-007")
@@ -211,23 +202,6 @@ def _(_: Planted, request: Request, events: Iterator[bytes]) -> Iterator[bytes]:
 def _(_: Planted, request: Request, body: Body) -> None:
     usage = body["usage"]
     body["usage"] = {k: str(v) if isinstance(v, int) else v for k, v in usage.items()}
-
-
-@defect("plain-requests-run-on", "works on for clients that did not wait", "ROB-018")
-class _PlainRunsOn(Planted):
-    def before(self, request: Request) -> Response | None:
-        self.keeps_running = not request.document.get("stream")
-        return None
-
-
-@asked("user-text-stripped", "strips blanks off texts", "OAI-048")
-def _(_: Planted, request: Request) -> None:
-    for message in request.messages:
-        if isinstance(message.get("content"), str):
-            message["content"] = message["content"].strip()
-        for part in parts_of(message):
-            if isinstance(part.get("text"), str):
-                part["text"] = part["text"].strip()
 
 
 @answered("arguments-with-junk", "writes a comma behind a call's arguments", "OAI-035", "OAI-036")

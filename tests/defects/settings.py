@@ -117,7 +117,7 @@ def _(body: Body) -> None:
         body["tool_choice"] = "required"
 
 
-@_changes("short-by-default", "writes 16 tokens unless told otherwise", "OAI-022", "STR-016")
+@_changes("short-by-default", "writes 16 tokens unless told otherwise", "OAI-022")
 def _(body: Body) -> None:
     if "max_tokens" not in body and "max_completion_tokens" not in body:
         body["max_tokens"] = 16

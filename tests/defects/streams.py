@@ -268,7 +268,7 @@ def _(_: Planted, number: int, body: Body) -> list[Body | bytes] | None:
     return [body, ERROR] if number == 2 else None
 
 
-@defect("runs-on", "writes on for clients that left", "STR-016", "SRV-016")
+@defect("runs-on", "writes on for clients that left", "STR-016")
 class _RunsOn(Planted):
     keeps_running = True
 
