@@ -132,7 +132,12 @@ def _concluded(
         return Judgement(
             Outcome.FAIL, f"{seen}: slower{by} {stated} in {', '.join(slower)}", evidence
         )
-    if busy:
+    within = margin is not None and all(
+        it.high is not None and it.high <= 1 + margin.value for it in ratios
+    )
+    here, there = evidence["host_running"]
+    # On a busier host than the baseline's, no slower is no slower all the more.
+    if busy and not (within and here >= there):
         return Judgement(Outcome.INCONCLUSIVE, f"{seen}; cannot tell: {busy}", evidence)
     if margin is None:
         return Judgement(
@@ -141,7 +146,7 @@ def _concluded(
             "no slower",
             evidence,
         )
-    if all(it.high is not None and it.high <= 1 + margin.value for it in ratios):
+    if within:
         return Judgement(
             Outcome.PASS, f"{seen}: no slower than {margin.value:.0%} {stated}", evidence
         )

@@ -44,6 +44,13 @@ def test_a_fifth_slower_is_found_with_the_sentence_that_says_so() -> None:
     json.dumps(judgement.evidence, allow_nan=False)
 
 
+def test_no_slower_on_a_busier_host_is_no_slower() -> None:
+    steady = [0.05 + 0.0001 * (index % 11) for index in range(N)]
+    busy, calm = looked_after(made(steady), 6.0), looked_after(made(steady), 1.0)
+    assert judge_against_baseline(busy, calm, shape()).outcome is Outcome.PASS
+    assert judge_against_baseline(calm, busy, shape()).outcome is Outcome.INCONCLUSIVE
+
+
 def test_stalls_are_found_on_a_host_that_was_busy_both_times() -> None:
     chance = random.Random(2)
     stalling, quiet = drawn(chance, stalls=20), drawn(chance)
