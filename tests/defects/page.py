@@ -29,7 +29,10 @@ python -m tests.defects one-id no-done              # some of them
 ```
 
 `tests/defects/test_defects.py` plants one defect for each file of the suite in ordinary runs.
-Runs are of the tests in the same files as those that must notice.
+A run is of the tests in the same files as those that must notice. The first record was of those
+that must notice alone: others stand here as far as a run with neighbours has been recorded since
+(`python -m tests.defects --record NAME`), and one that is not recorded fails the run as a wrong
+blame.
 """
 
 
