@@ -114,13 +114,16 @@ def test_what_never_started_is_an_error_of_all_others(report, outcomes):
     ]
     assert len(reasons) == 1
     assert "ended with exit code 9" in reasons[0]
-    assert "stand-in engine: dying" in reasons[0]
+    # Told once, by whichever test met it first.
+    told = [it["reason"] for it in report["results"] if it["model"] == "dies-on-image"]
+    assert any("stand-in engine: dying" in reason for reason in told)
 
 
-def test_a_deployment_is_started_again_for_its_test_alone(report):
+def test_a_deployment_is_started_again_where_a_test_ended_it(report):
     started = Counter((it["model"], it["deployment"]) for it in report["engines"])
-    assert set(started.values()) <= {1, 2}
-    assert started["healthy", "serve-1npu"] == 2
+    # Stopped by QVL-SRV-017, started again by QVL-SRV-018, made room for the offline LLM.
+    assert max(started.values()) <= 3
+    assert started["healthy", "offline-1npu"] == 1
 
 
 def test_a_reason_says_what_was_expected_and_seen(report):
