@@ -25,7 +25,7 @@ from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline
 from pytest_qwenvl.measure.load_evidence import as_evidence, load_from
 from pytest_qwenvl.planning import Plan, PlannedDeployment, make_plan
-from pytest_qwenvl.profile import LatencyMargin, LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyMargin, LatencyWorkload
 from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.report.progress import StepProgress
 from pytest_qwenvl.report.results import Outcome

@@ -13,7 +13,7 @@ from pytest_qwenvl.measure.accuracy_evidence import KIND, as_evidence
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.report.judges import Case, judge_case
 from pytest_qwenvl.report.measurements import BASELINE, MEASUREMENT, Key, Measurements
 from pytest_qwenvl.report.statement import WEIGHTS_FILES

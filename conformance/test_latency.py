@@ -11,7 +11,7 @@ from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.load_evidence import KIND, as_evidence
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyWorkload
 from pytest_qwenvl.report.judges import Case, judge_case
 from pytest_qwenvl.report.measurements import BASELINE, MEASUREMENT, Key, Measurements
 from pytest_qwenvl.report.results import Outcome

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qwenvl.measure.offline_bench import OfflineFigures
 from pytest_qwenvl.outcomes import Evidence
-from pytest_qwenvl.profile import OfflineBench
+from pytest_qwenvl.profile_latency import OfflineBench
 
 pytestmark = pytest.mark.latency
 

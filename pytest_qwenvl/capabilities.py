@@ -17,7 +17,7 @@ import pytest
 
 from pytest_qwenvl.engines.endpoint import Endpoint, tiny_picture
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile import Capability
+from pytest_qwenvl.profile_fields import Capability
 
 _CHAT = "/v1/chat/completions"
 # An endpoint that is not there.

@@ -8,7 +8,8 @@ import pytest
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.planning import Plan, PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload, OfflineBench
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_latency import LatencyWorkload, OfflineBench
 from pytest_qwenvl.report.results import NotRun
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from pytest_qwenvl.engines.command import (
     served_model_name,
 )
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile import BackendName, Deployment, ModelProfile
+from pytest_qwenvl.profile import Deployment, ModelProfile
+from pytest_qwenvl.profile_fields import BackendName
 from pytest_qwenvl.version_binding import EngineVersions
 
 _OFFLINE = """\

@@ -13,7 +13,8 @@ from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import DevicesLostError, EngineStartError
 from pytest_qwenvl.outcomes import EVIDENCE, Evidence
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload, OfflineBench
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_latency import LatencyWorkload, OfflineBench
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -18,7 +18,7 @@ from pytest_qwenvl.measure.surroundings import (
 )
 from pytest_qwenvl.measuring import empty_directory, run_program
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyWorkload
 from pytest_qwenvl.protocol.prometheus import Metrics, read_metrics
 
 if TYPE_CHECKING:

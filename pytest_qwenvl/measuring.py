@@ -13,7 +13,8 @@ from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.live import progress_of
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.profile import AccuracyFloor, OfflineBench
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_latency import OfflineBench
 
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch

@@ -14,7 +14,8 @@ from pytest_qwenvl.errors import InconclusiveError, UsageProblem
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.engines.interpreter import Interpreter
-    from pytest_qwenvl.profile import BackendName, Deployment, ModelProfile
+    from pytest_qwenvl.profile import Deployment, ModelProfile
+    from pytest_qwenvl.profile_fields import BackendName
     from pytest_qwenvl.version_binding import EngineVersions
 
 _SHIPPED = Path("conformance") / "profiles"

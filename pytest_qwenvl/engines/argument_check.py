@@ -30,7 +30,8 @@ from pytest_qwenvl.engines.interpreter import Interpreter
 from pytest_qwenvl.errors import EngineError, EngineStartError
 from pytest_qwenvl.live import Steps
 from pytest_qwenvl.nearest import nearest
-from pytest_qwenvl.profile import BackendName, Deployment, Mode, ModelProfile
+from pytest_qwenvl.profile import Deployment, ModelProfile
+from pytest_qwenvl.profile_fields import BackendName, Mode
 from pytest_qwenvl.profile_loading import written_in
 from pytest_qwenvl.version_binding import EngineVersions
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, Engine, ModelProfile
+from pytest_qwenvl.profile import Deployment, Engine, ModelProfile
+from pytest_qwenvl.profile_fields import ArgumentValue, BackendName
 from pytest_qwenvl.version_binding import EngineVersions, resolve
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.container_devices import device_nodes, host_access
 from pytest_qwenvl.engines.process_tree import TOKEN
-from pytest_qwenvl.profile import BackendName
+from pytest_qwenvl.profile_fields import BackendName
 
 Runtime = Literal["docker", "podman"]
 ENGINES = Path(__file__).parent

@@ -26,7 +26,8 @@ from pytest_qwenvl.errors import (
     EngineStartError,
     OfflineRequestError,
 )
-from pytest_qwenvl.profile import ArgumentValue, BackendName, Deployment, ModelProfile
+from pytest_qwenvl.profile import Deployment, ModelProfile
+from pytest_qwenvl.profile_fields import ArgumentValue, BackendName
 
 _E = TypeVar("_E", bound=EngineError)
 ImageLoading = Literal["auto", "qwen_vl_utils", "plain"]

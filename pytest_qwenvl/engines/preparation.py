@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.cpu.overlay import cpu_environment
 from pytest_qwenvl.engines.interpreter import Interpreter
-from pytest_qwenvl.profile import BackendName
+from pytest_qwenvl.profile_fields import BackendName
 
 WORK = "work"
 """The folder in an engine's run directory that it is started in."""

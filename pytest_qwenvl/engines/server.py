@@ -21,7 +21,8 @@ from pytest_qwenvl.engines.ports import ReservedPort, reserve_port
 from pytest_qwenvl.engines.preparation import WORK, prepare
 from pytest_qwenvl.engines.process import EngineProcess
 from pytest_qwenvl.errors import EngineDiedError, EngineError, EngineStartError
-from pytest_qwenvl.profile import BackendName, Deployment, ModelProfile
+from pytest_qwenvl.profile import Deployment, ModelProfile
+from pytest_qwenvl.profile_fields import BackendName
 
 __all__ = ["AttachedServer", "Server", "attach_server", "interesting_line", "start_server"]
 

@@ -13,7 +13,7 @@ from pytest_qwenvl.measure.judgement import Judgement
 from pytest_qwenvl.measure.lm_eval_command import lm_eval_arguments
 from pytest_qwenvl.measure.lm_eval_result import Evaluation, EvaluationItem, read_lm_eval
 from pytest_qwenvl.measure.statistics import interval, judge_floor, lower_bound
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.report.results import Outcome
 
 __all__ = [

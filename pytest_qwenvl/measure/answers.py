@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_qwenvl.measure.judgement import Judgement
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.report.results import Outcome
 
 CUT_OFF = "length"

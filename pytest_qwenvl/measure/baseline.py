@@ -8,7 +8,7 @@ from pytest_qwenvl.measure.accuracy import invalid_reasons
 from pytest_qwenvl.measure.judgement import Judgement
 from pytest_qwenvl.measure.lm_eval_result import Evaluation, EvaluationItem
 from pytest_qwenvl.measure.paired import PairedTest, judge_pairs
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.report.results import Outcome
 
 _SHOWN = 5

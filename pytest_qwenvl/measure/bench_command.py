@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile import ArgumentValue, LatencyWorkload
+from pytest_qwenvl.profile_fields import ArgumentValue
+from pytest_qwenvl.profile_latency import LatencyWorkload
 
 RESULT_FILENAME = "bench.json"
 """Name of the result file within the result directory."""

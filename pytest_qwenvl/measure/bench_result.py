@@ -28,7 +28,7 @@ from pytest_qwenvl.measure.columns import (
 )
 from pytest_qwenvl.measure.strict_json import read_object
 from pytest_qwenvl.measure.surroundings import Surroundings
-from pytest_qwenvl.profile import LatencyMetric
+from pytest_qwenvl.profile_fields import LatencyMetric
 
 PROGRAM = "vllm bench serve"
 _ROW_KEYS = ("input_lens", "output_lens", "ttfts", "itls", "start_times", "errors")

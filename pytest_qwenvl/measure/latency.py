@@ -30,7 +30,8 @@ from pytest_qwenvl.measure.validity import (
     unanswered,
     undeclared,
 )
-from pytest_qwenvl.profile import LatencyBudget, LatencyMetric, LatencyWorkload
+from pytest_qwenvl.profile_fields import LatencyMetric
+from pytest_qwenvl.profile_latency import LatencyBudget, LatencyWorkload
 from pytest_qwenvl.report.results import Outcome
 
 METRIC_NAMES: dict[LatencyMetric, str] = {

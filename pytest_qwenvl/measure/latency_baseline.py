@@ -10,7 +10,8 @@ from pytest_qwenvl.measure.latency import METRIC_NAMES
 from pytest_qwenvl.measure.load_summary import values_of_successes
 from pytest_qwenvl.measure.ratio import Pauses, Ratio, pauses_of, ratio_of
 from pytest_qwenvl.measure.validity import check_validity
-from pytest_qwenvl.profile import LatencyMetric, LatencyWorkload
+from pytest_qwenvl.profile_fields import LatencyMetric
+from pytest_qwenvl.profile_latency import LatencyWorkload
 from pytest_qwenvl.report.results import Outcome
 
 # Where the profile states no margin: of a run that is called slower.

@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_qwenvl.profile import AccuracyFloor, ArgumentValue, ModelProfile
+from pytest_qwenvl.profile import ModelProfile
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_fields import ArgumentValue
 
 # Text that lm-eval's key=value form hands on as the same string: it would split others at commas,
 # or turn them into numbers, booleans, None or Python literals.

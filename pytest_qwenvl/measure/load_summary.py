@@ -8,7 +8,7 @@ from typing import Any
 from pytest_qwenvl.measure.bench_command import REPORTED_PERCENTILES
 from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.statistics import interval, percentile_interval, percentile_of
-from pytest_qwenvl.profile import LatencyBudget
+from pytest_qwenvl.profile_latency import LatencyBudget
 
 INTERVAL_CONFIDENCE = 0.95
 """Of the two-sided intervals that are shown."""

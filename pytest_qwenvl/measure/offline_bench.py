@@ -12,7 +12,8 @@ from pytest_qwenvl.errors import MeasurementError, UsageProblem
 from pytest_qwenvl.measure.columns import column, is_duration, numbers
 from pytest_qwenvl.measure.statistics import percentile_interval
 from pytest_qwenvl.measure.strict_json import read_object
-from pytest_qwenvl.profile import ArgumentValue, OfflineBench
+from pytest_qwenvl.profile_fields import ArgumentValue
+from pytest_qwenvl.profile_latency import OfflineBench
 
 _OWN = {"model", "tokenizer", "output_json"}
 _REQUIRED = {

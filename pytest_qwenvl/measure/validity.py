@@ -13,7 +13,8 @@ from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.load_summary import values_of_successes
 from pytest_qwenvl.measure.statistics import percentile_of
 from pytest_qwenvl.measure.trend import drift_of
-from pytest_qwenvl.profile import LatencyBudget, LatencyMetric, LatencyWorkload
+from pytest_qwenvl.profile_fields import LatencyMetric
+from pytest_qwenvl.profile_latency import LatencyBudget, LatencyWorkload
 
 # Slack of comparisons between two readings of one clock (seconds).
 _CLOCK_SLACK = 0.1

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.measure.bench_command import INPUT_TOKENS, PICTURE_SIZES
-from pytest_qwenvl.profile import LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyWorkload
 
 Request = tuple[str, dict[str, Any]]
 """A path and the body to send there."""

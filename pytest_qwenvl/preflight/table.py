@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pytest_qwenvl.devices.npu import Generation
 from pytest_qwenvl.errors import InconclusiveError, UsageProblem
-from pytest_qwenvl.profile import Model, Scalar, Source
+from pytest_qwenvl.profile_fields import Model, Scalar, Source
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,7 +24,8 @@ from pytest_qwenvl.measure.latency import judge_budgets, judge_load
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline as judge_latency_baseline
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
 from pytest_qwenvl.measure.load_evidence import KIND as LOAD
-from pytest_qwenvl.profile import AccuracyFloor, LatencyWorkload
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_latency import LatencyWorkload
 
 TableT = TypeVar("TableT", AccuracyFloor, LatencyWorkload)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pytest_qwenvl.capabilities import PROBES, Capabilities, UnsupportedError, tiny_clip
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.errors import UsageProblem
-from pytest_qwenvl.profile import Capability
+from pytest_qwenvl.profile_fields import Capability
 from tests.engines.scripted import CHAT, HELLO, scripted
 
 ENDPOINTS = sorted(name for name, probe in PROBES.items() if not probe.field)

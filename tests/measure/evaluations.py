@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qwenvl.measure.lm_eval_result import Evaluation, EvaluationItem
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 
 METRIC = "exact_match,none"
 WEIGHTS = "sha256:" + "0" * 64

@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_qwenvl.measure.bench_result import LoadResult, RequestRow
 from pytest_qwenvl.measure.surroundings import Surroundings
-from pytest_qwenvl.profile import LatencyBudget, LatencyMetric, LatencyWorkload
+from pytest_qwenvl.profile_fields import LatencyMetric
+from pytest_qwenvl.profile_latency import LatencyBudget, LatencyWorkload
 
 SAMPLES = Path(__file__).parent / "samples"
 TEXT = SAMPLES / "bench-text.json"

@@ -10,7 +10,7 @@ import pytest
 from pytest_qwenvl.measure.accuracy import judge_accuracy
 from pytest_qwenvl.measure.answers import answer_counts, judge_answers
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
-from pytest_qwenvl.profile import AccuracyFloor, AnswerLimits
+from pytest_qwenvl.profile_accuracy import AccuracyFloor, AnswerLimits
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.evaluations import evaluation, floor
 

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.measure.bench_command import bench_arguments
-from pytest_qwenvl.profile import LatencyBudget, LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyBudget, LatencyWorkload
 
 
 def arguments_of(**kwargs: Any) -> list[str]:

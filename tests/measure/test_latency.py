@@ -15,7 +15,7 @@ from pytest_qwenvl.measure.bench_result import LoadResult, read_bench
 from pytest_qwenvl.measure.latency import judge_latency, judge_load
 from pytest_qwenvl.measure.load_summary import summary_ms
 from pytest_qwenvl.measure.validity import check_validity, unanswered
-from pytest_qwenvl.profile import LatencyBudget
+from pytest_qwenvl.profile_latency import LatencyBudget
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.loads import SAMPLES, TEXT, budget, looked_after, made, workload
 

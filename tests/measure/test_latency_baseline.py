@@ -11,7 +11,7 @@ import pytest
 from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline
 from pytest_qwenvl.measure.ratio import pauses_of, ratio_of
-from pytest_qwenvl.profile import LatencyMargin, LatencyWorkload
+from pytest_qwenvl.profile_latency import LatencyMargin, LatencyWorkload
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.loads import budget, looked_after, made, workload
 

@@ -16,7 +16,7 @@ from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline
 from pytest_qwenvl.measure.load_evidence import load_from
 from pytest_qwenvl.measure.validity import check_validity
-from pytest_qwenvl.profile import LatencyMargin
+from pytest_qwenvl.profile_latency import LatencyMargin
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.loads import SAMPLES, workload
 

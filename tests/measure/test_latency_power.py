@@ -11,7 +11,7 @@ from pytest_qwenvl.measure.latency import judge_latency
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline
 from pytest_qwenvl.measure.ratio import pauses_of, ratio_of
 from pytest_qwenvl.measure.statistics import judge_percentile, quantile
-from pytest_qwenvl.profile import LatencyMargin
+from pytest_qwenvl.profile_latency import LatencyMargin
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.loads import budget, made, workload
 

@@ -13,7 +13,8 @@ from pytest_qwenvl.measure.latency import judge_budgets, judge_latency, judge_lo
 from pytest_qwenvl.measure.surroundings import Surroundings, between, counted, running_tasks
 from pytest_qwenvl.measure.trend import drift_of
 from pytest_qwenvl.measure.validity import check_validity, overhead_reasons
-from pytest_qwenvl.profile import LatencyMetric, LatencyWorkload
+from pytest_qwenvl.profile_fields import LatencyMetric
+from pytest_qwenvl.profile_latency import LatencyWorkload
 from pytest_qwenvl.protocol.prometheus import read_metrics
 from pytest_qwenvl.report.results import Outcome
 from tests.measure.loads import budget, looked_after, made, workload

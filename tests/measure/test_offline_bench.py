@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qwenvl.errors import MeasurementError, UsageProblem
 from pytest_qwenvl.measure.offline_bench import offline_bench_arguments, read_offline_bench
-from pytest_qwenvl.profile import OfflineBench
+from pytest_qwenvl.profile_latency import OfflineBench
 
 LATENCY = {
     "model_id": "m", "avg_latency": 1.5, "latencies": [1.0, 2.0, 1.5],

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_qwenvl.measure.accuracy_evidence import as_evidence
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.report.judges import Case, judge_case
 from pytest_qwenvl.report.results import Outcome, Result, RunRecord
 from pytest_qwenvl.report.verdict import judge_run

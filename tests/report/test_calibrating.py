@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qwenvl.cli import main
 from pytest_qwenvl.measure.calibration import Reference
-from pytest_qwenvl.profile import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from tests.measure.evaluations import answered
 from tests.report.measured import FLOOR, measured
 from tests.report.records import MODEL, result, run
