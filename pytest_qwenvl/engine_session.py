@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.lease import DevicePool, Lease
+from pytest_qwenvl.engines.finding import find_interpreter
 from pytest_qwenvl.errors import EngineError
 from pytest_qwenvl.planning import Plan, PlannedDeployment
 from pytest_qwenvl.report.results import EngineRecord, NotRun
@@ -344,23 +343,3 @@ class EngineSession:
                 outcome=outcome,
             )
         )
-
-
-def find_interpreter(config: Config) -> Interpreter:
-    """The interpreter engines run in.
-
-    ``--engine-python``; else the one that runs pytest, if it has vLLM; else that of the shared
-    engine environment, if it was built.
-
-    Raises:
-        UsageProblem: it is no Python, or has no vLLM; with what to install or to attach.
-    """
-    from pytest_qwenvl.engines.cpu.install import installed_interpreter
-    from pytest_qwenvl.engines.interpreter import probe
-
-    own = Path(sys.executable)
-    if config.engine_python is not None:
-        return probe(config.engine_python)
-    if importlib.util.find_spec("vllm") is not None:
-        return probe(own)
-    return probe(installed_interpreter() or own)

@@ -13,7 +13,8 @@ import pytest
 from pytest_qwenvl.catalogue import Catalogue, load_catalogue
 from pytest_qwenvl.config import Config, read_config
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
-from pytest_qwenvl.engine_session import EngineSession, find_interpreter
+from pytest_qwenvl.engine_session import EngineSession
+from pytest_qwenvl.engines.finding import find_interpreter
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.live import Steps, steps_of
 from pytest_qwenvl.planning import Plan, make_plan

@@ -152,7 +152,7 @@ def _engine(arguments: argparse.Namespace, backend: BackendName) -> _Engine:
     A container's interpreter is the image's, of which only versions are known.
     """
     from pytest_qwenvl.config import Config
-    from pytest_qwenvl.engine_session import find_interpreter
+    from pytest_qwenvl.engines.finding import find_interpreter
     from pytest_qwenvl.engines.interpreter import probe
     from pytest_qwenvl.version_binding import EngineVersions
 

@@ -13,7 +13,7 @@ from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.holders import holdings
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
 from pytest_qwenvl.devices.locks import default_lock_directory
-from pytest_qwenvl.engine_session import find_interpreter
+from pytest_qwenvl.engines.finding import find_interpreter
 from pytest_qwenvl.errors import InconclusiveError, UsageProblem
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.preflight.checks import CHECKS

@@ -174,7 +174,7 @@ def test_versions_come_in_pairs_from_the_table(explain, monkeypatch, arguments, 
     def none_here(config: object) -> None:
         raise UsageProblem("no engine here")
 
-    monkeypatch.setattr("pytest_qwenvl.engine_session.find_interpreter", none_here)
+    monkeypatch.setattr("pytest_qwenvl.engines.finding.find_interpreter", none_here)
     first, *_ = explain("qwen3-vl-8b-instruct/serve-2npu", *arguments).splitlines()
     assert f"; {described}" in first
 
