@@ -18,6 +18,7 @@ from pytest_qwenvl.protocol.meaning import (
     created_findings,
     identity_findings,
     index_findings,
+    required_usage_findings,
     usage_findings,
 )
 
@@ -89,12 +90,7 @@ def read_chat_completion(
             if choice.logprobs is not None:
                 tokens = choice.logprobs.content or []
                 findings += _logprobs(tokens, f"choices[{position}].logprobs.content")
-        if completion.usage is None:
-            # The specification leaves usage optional; without it no token count can be checked.
-            kind: Kind = "null" if "usage" in data else "missing"
-            findings.append(Finding("usage", "token counts", kind, kind=kind, about="usage"))
-        else:
-            findings += usage_findings(completion.usage)
+        findings += required_usage_findings(completion.usage, data)
     return completion, undocumented(findings, "chat.completion", deviations)
 
 

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_qwenvl.protocol.body import nulls, read_json, validate
-from pytest_qwenvl.protocol.findings import Deviation, Finding, Kind, undocumented
-from pytest_qwenvl.protocol.meaning import identity_findings, index_findings, usage_findings
+from pytest_qwenvl.protocol.findings import Deviation, Finding, undocumented
+from pytest_qwenvl.protocol.meaning import (
+    identity_findings,
+    index_findings,
+    required_usage_findings,
+    usage_findings,
+)
 
 if TYPE_CHECKING:
     from openai.types import Completion
@@ -49,12 +54,7 @@ def read_completion(
     if completion is not None:
         findings += identity_findings(completion, model, now)
         findings += index_findings([choice.index for choice in completion.choices], choices)
-        if completion.usage is None:
-            # The specification leaves usage optional; without it no token count can be checked.
-            kind: Kind = "null" if "usage" in data else "missing"
-            findings.append(Finding("usage", "token counts", kind, kind=kind, about="usage"))
-        else:
-            findings += usage_findings(completion.usage)
+        findings += required_usage_findings(completion.usage, data)
     return completion, undocumented(findings, "text_completion", deviations)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_qwenvl.protocol.findings import Finding, shorten
+from pytest_qwenvl.protocol.findings import Finding, Kind, shorten
 
 if TYPE_CHECKING:
     from openai.types import CompletionUsage
@@ -55,6 +55,17 @@ def index_findings(indices: Sequence[int], expected: int) -> list[Finding]:
         return []
     wanted = f"indices 0 to {expected - 1}, each once"
     return [Finding("choices", wanted, shorten(indices), about="choices")]
+
+
+def required_usage_findings(usage: CompletionUsage | None, body: dict[str, Any]) -> list[Finding]:
+    """What is wrong with the token counts of a whole answer, which must have them.
+
+    The specification leaves usage optional; without it no token count can be checked.
+    """
+    if usage is not None:
+        return usage_findings(usage)
+    kind: Kind = "null" if "usage" in body else "missing"
+    return [Finding("usage", "token counts", kind, kind=kind, about="usage")]
 
 
 def usage_findings(usage: CompletionUsage, path: str = "usage") -> list[Finding]:
