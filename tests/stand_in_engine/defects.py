@@ -18,6 +18,7 @@ DEFECTS = {
     "silent-on-describe": "never answers when it is asked to describe a picture",
     "has-family": "starts a child and a grandchild that ignore SIGTERM",
     "ignores-sigterm": "goes on when it is asked to end",
+    "in-parts": "has a core and a worker of its own, as vLLM has: no defect, but four processes",
     # What it logs.
     "no-start-up-lines": "logs nothing of its start",
     "no-access-log": "logs no request",

@@ -23,6 +23,7 @@ from PIL import Image
 from tests.stand_in_engine.defects import planted
 from tests.stand_in_engine.model import Model, Turn, pieces
 from tests.stand_in_engine.occupying import load, occupy
+from tests.stand_in_engine.parts import CORE, Part
 
 FINGERPRINT = "vllm-0.32.0-standin"
 STUBBORN = """
@@ -81,6 +82,7 @@ class Engine:
         self.weights = argv[0]
         self.model = Model(family_of(self.weights))
         self.created = int(time.time())
+        self.core = Part(CORE) if "in-parts" in self.defects else None
         self._count = 0
         self._lock = threading.Lock()
 
@@ -108,6 +110,8 @@ class Engine:
         if request.get("model") != self.name:
             message = f"The model `{request.get('model')}` does not exist."
             raise Refusal(404, "NotFoundError", message, "model")
+        if self.core is not None:
+            self.core.ask()
         turns = turns_of(request["messages"])
         self._check_limit(turns)
         images = sum(len(turn.images) for turn in turns)
@@ -299,6 +303,8 @@ def serve(argv: list[str]) -> None:
     if "hangs" in defects:
         time.sleep(3600)
     engine = Engine(argv)
+    if engine.core is not None:
+        engine.core.watch()
     Handler.engine = engine
     with Server(engine.address, Handler) as server:
         if "no-start-up-lines" not in defects:
