@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,12 @@ OPEN_QUESTIONS = (
     "Give me advice.",
 )
 """Questions with many answers: what is sampled shows, and small models know none of them."""
+ENDLESS: Mapping[str, Any] = {"logit_bias": {"40": 100}}
+"""Fields with which an answer goes on, one character again and again, until something cuts it.
+
+The token is a printable ASCII character in Qwen's vocabulary and in the references'. Only OpenAI's
+own schema is used, so that an engine without vLLM's ``ignore_eos`` is asked the same.
+"""
 _TOGETHER = 8
 _KEPT = 4000  # characters of a body
 

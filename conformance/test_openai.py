@@ -180,7 +180,7 @@ def test_usage_adds_up(server: Endpoint, evidence: Evidence) -> None:
     (picture,) = generate("colour", 1)
     bodies = [
         asking(server, COUNTING, max_tokens=6),
-        asking(server, COUNTING, max_tokens=6, temperature=1.0, n=3, seed=1, ignore_eos=True),
+        asking(server, COUNTING, max_tokens=6, temperature=1.0, n=3, seed=1),
         asking(server, COUNTING, max_tokens=2),
         chat_body(server, picture.openai_messages(), max_tokens=2),
     ]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from conformance.asking import chat, choice_of, object_of, text_of, tokens_of
-from conformance.exchanges import CHAT, COUNTING, answers_of, asking
+from conformance.exchanges import CHAT, COUNTING, ENDLESS, answers_of, asking
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
 
 pytestmark = pytest.mark.openai
@@ -108,7 +109,7 @@ def test_end_of_context(server: Endpoint, evidence: Evidence) -> None:
     )
     each = (more - fewer) / 40
     repeats = int((limit - ROOM - fewer) / each) + 40
-    body = asking(server, "one " * repeats, ignore_eos=True)
+    body = asking(server, "one " * repeats, **ENDLESS)
     del body["max_tokens"]
     response = server.request("POST", CHAT, json=body)
     assert response.status_code == 200, (
@@ -119,6 +120,11 @@ def test_end_of_context(server: Endpoint, evidence: Evidence) -> None:
     prompt, written = tokens_of(answer, "prompt_tokens"), tokens_of(answer, "completion_tokens")
     evidence.record(limit=limit, prompt=prompt, written=written)
     assert limit - 2 * ROOM <= prompt < limit, f"expected almost {limit} tokens, seen {prompt}"
+    if prompt + written < limit and len(set(text_of(answer))) > 1:
+        raise InconclusiveError(
+            f"the answer did not go on: logit_bias had no effect (QVL-OAI-017 decides that), seen "
+            f"{text_of(answer)[:200]!r}"
+        )
     assert prompt + written == limit, (
         f"expected {limit - prompt} tokens up to the end of the context, seen {written}"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import malformed
 from conformance.asking import ask_all, chat, chat_body, object_of, tokens_of
-from conformance.exchanges import COUNTING, asking
+from conformance.exchanges import COUNTING, ENDLESS, asking
 from conformance.malformed import CHAT, Case, content_case, fields_case, picture_url
 from conformance.metrics import resident_bytes
 from conformance.refusing import Refusing, check_still_serves, send_all
@@ -143,7 +143,7 @@ def test_burst(server: Endpoint, deployment: PlannedDeployment, evidence: Eviden
     (item,) = generate("colour", 1)
     # Long enough for the first to run while the last are sent.
     bodies = [
-        asking(server, COUNTING, max_tokens=256, ignore_eos=True)
+        asking(server, COUNTING, max_tokens=256, **ENDLESS)
         if number % 4
         else chat_body(server, item.openai_messages(), max_tokens=4)
         for number in range(count)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from conformance.asking import chat_body, object_of, tokens_of
+from conformance.exchanges import ENDLESS
 from conformance.metrics import Metrics, metrics_of
 from fixtures.bank import generate
 from pytest_qwenvl.engine_session import EngineSession
@@ -189,8 +190,8 @@ def test_running_gauge(server: Endpoint, engine_session: EngineSession, evidence
     before = _at_rest(server)
     body = chat_body(server, item.openai_messages()) | {
         "max_tokens": 1500,
-        "ignore_eos": True,
         "stream": True,
+        **ENDLESS,
     }
 
     def running(metrics: Metrics) -> float:

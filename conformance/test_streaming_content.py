@@ -28,7 +28,7 @@ def test_streamed_choices(
     server: Endpoint, deviations: tuple[Deviation, ...], evidence: Evidence
 ) -> None:
     """Three choices come whole, each under its index."""
-    body = asking(server, COUNTING, max_tokens=12, temperature=1.0, n=3, ignore_eos=True, **USAGE)
+    body = asking(server, COUNTING, max_tokens=12, temperature=1.0, n=3, **USAGE)
     reading = stream(server, body, deviations, evidence)
     check_stream(reading, "choices")
     order = [choice["index"] for chunk in reading.bodies for choice in chunk["choices"]]

@@ -14,6 +14,7 @@ import pytest
 from conformance.asking import chat_body, choice_of, tokens_of
 from conformance.exchanges import COUNTING, OPEN_QUESTIONS, answers_of, asking
 from fixtures.bank import generate
+from pytest_qwenvl.capabilities import Capabilities
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.json_answer import objection_to_json
@@ -122,8 +123,9 @@ def test_json_schema_of_a_picture(server: Endpoint, evidence: Evidence) -> None:
 
 
 @pytest.mark.requirement("QVL-OAI-034")
-def test_choice_and_regex(server: Endpoint, evidence: Evidence) -> None:
+def test_choice_and_regex(server: Endpoint, capabilities: Capabilities, evidence: Evidence) -> None:
     """Answers are one of the choices, or match the pattern."""
+    capabilities.require("structured_outputs")
     questions = (COUNTING, *OPEN_QUESTIONS[3:5])
     bodies = [
         asking(server, question, max_tokens=TOKENS, structured_outputs=constraint)

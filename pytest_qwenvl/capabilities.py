@@ -197,10 +197,16 @@ PROBES: Mapping[str, Probe] = {
         "/v1/completions", lambda model: {"model": model, "prompt": "Hello", "max_tokens": 1}
     ),
     "detokenize": Probe("/detokenize", lambda model: {"model": model, "tokens": [1]}),
+    "ignore_eos": Probe(_CHAT, _with(ignore_eos=True), field=True),
+    "include_stop_str_in_output": Probe(
+        _CHAT, _with(stop=["~"], include_stop_str_in_output=True), field=True
+    ),
     "json_schema": Probe(_CHAT, _with(response_format=_SCHEMA), field=True),
     "load": Probe("/load"),
     "logprobs": Probe(_CHAT, _with(logprobs=True, top_logprobs=1), field=True),
     "metrics": Probe("/metrics"),
+    "min_p": Probe(_CHAT, _with(min_p=0.5), field=True),
+    "min_tokens": Probe(_CHAT, _with(min_tokens=1), field=True),
     "mm_processor_kwargs": Probe(_CHAT, _resized, field=True),
     "openapi": Probe("/openapi.json"),
     "ping": Probe("/ping"),
@@ -208,12 +214,16 @@ PROBES: Mapping[str, Probe] = {
         "/v1/responses", lambda model: {"model": model, "input": "Hi", "max_output_tokens": 16}
     ),
     "sleep": Probe("/is_sleeping"),
+    "structured_outputs": Probe(
+        _CHAT, _with(structured_outputs={"choice": ["a", "b"]}), field=True
+    ),
     "tokenize": Probe("/tokenize", lambda model: {"model": model, "prompt": "Hello"}),
     "tools": Probe(
         _CHAT,
         _with(tools=[_TOOL], tool_choice={"type": "function", "function": {"name": "note"}}),
         field=True,
     ),
+    "top_k": Probe(_CHAT, _with(top_k=1), field=True),
     "version": Probe("/version"),
     "video": Probe(_CHAT, _video, field=True),
 }
