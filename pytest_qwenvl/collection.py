@@ -65,8 +65,11 @@ def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
 
 
 def _all(plan: Plan) -> list[PlannedDeployment]:
-    """Held back ones too: whether a selection would have covered them, only pytest can say."""
-    return [*plan.deployments, *(one for one, _ in plan.held_back)]
+    """Held back ones too: whether a selection would have covered them, only pytest can say.
+
+    And those that run elsewhere, which decide what is left for this part of the run.
+    """
+    return [*plan.deployments, *(one for one, _ in plan.held_back), *plan.elsewhere]
 
 
 def _set(
@@ -76,10 +79,12 @@ def _set(
     plan: Plan,
 ) -> None:
     reasons = {one.id: reason for one, reason in plan.held_back}
+    elsewhere = {one.id for one in plan.elsewhere}
     parameters = []
     for one, name, value in rows:
         values = [one, value] if extra else [one]
         marks = [pytest.mark.qwenvl_held_back(reasons[one.id])] if one.id in reasons else []
+        marks += [pytest.mark.qwenvl_elsewhere] if one.id in elsewhere else []
         parameters.append(pytest.param(*values, marks=marks, id=name))
     if not rows:
         nothing = [None, None] if extra else [None]

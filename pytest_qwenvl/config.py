@@ -24,6 +24,8 @@ class Config(BaseModel):
     Attributes:
         npus: most devices the run may hold at once.
         models: glob patterns over profile names.
+        deployments: those whose part of the whole run this one is, ``MODEL/DEPLOYMENT``; empty
+            for all.
         profile_directories: a vendor's own profiles, after the suite's.
         weights_root: folder that holds local weights.
         engine_python: interpreter that has vLLM; the one that runs pytest by default, or the
@@ -47,6 +49,7 @@ class Config(BaseModel):
 
     npus: int | None = None
     models: tuple[str, ...] = ()
+    deployments: tuple[str, ...] = ()
     profile_directories: tuple[Path, ...] = ()
     backend: Literal["auto", "npu", "cpu"] = "auto"
     weights_root: Path | None = None
@@ -115,6 +118,11 @@ def read_config(pytest_config: pytest.Config) -> Config:
         if values.get(name) and not values.get("endpoint"):
             flag = "--" + name.replace("_", "-")
             raise UsageProblem(f"{flag} names {what} of an --endpoint; none was given")
+    if values.get("deployments") and values.get("endpoint"):
+        raise UsageProblem(
+            "--deployment divides a run that starts engines; for an --endpoint write "
+            "--model=PROFILE/DEPLOYMENT"
+        )
     _check_launcher(values, pytest_config.getoption("qwenvl_image") is not None)
     return Config(catalogue=root / catalogue if catalogue else None, **values)
 

@@ -65,6 +65,15 @@ def _url(text: str) -> str:
     return f"{parts.scheme.lower()}://{parts.netloc}{path.rstrip('/')}"
 
 
+def _deployment(text: str) -> str:
+    model, slash, name = text.partition("/")
+    if not (model and slash and name) or "/" in name:
+        raise UsageProblem(
+            f"--deployment {text}: needs MODEL/DEPLOYMENT, for example qwen3-vl-tiny/serve-1npu"
+        )
+    return text
+
+
 @dataclass(frozen=True)
 class Option:
     """One option with its ini twin: where it goes in ``Config`` and how its text is read."""
@@ -91,6 +100,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("--model", "qwenvl_models", "models", str, "PATTERN",
            "profiles to run, by glob; repeatable (default: every profile whose weights are at "
            "hand, else the reference checkpoints)", repeatable=True),
+    Option("--deployment", "qwenvl_deployments", "deployments", _deployment, "MODEL/DEPLOYMENT",
+           "of the whole run only the part that this deployment decides, as a host of a fleet "
+           "does; repeatable", repeatable=True),
     PROFILES,
     Option("--backend", "qwenvl_backend", "backend", _choice("--backend", "auto", "npu", "cpu"),
            "BACKEND", "auto, npu or cpu (default auto: NPUs where there is any sign of them)"),

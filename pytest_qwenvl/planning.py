@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +10,14 @@ from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.choosing import devices_held
 from pytest_qwenvl.devices.inventory import Inventory
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.nearest import nearest
 from pytest_qwenvl.profile import Deployment, ModelProfile
 from pytest_qwenvl.profile_loading import select_profiles
 from pytest_qwenvl.report.results import NotRun
 from pytest_qwenvl.weights import FoundWeights
+
+ANY = "any"
+"""An inventory's hardware that stands for hosts of every generation, as those of a fleet are."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Plan:
         deployments: in the order in which they run: per model offline before serve, so that a
             served answer can be compared with an offline one; dearest model first.
         not_run: models that were left out, and why.
+        elsewhere: the other deployments of the models of ``--deployment``. Another run decides
+            what they decide, which this one needs to know to be no more than its part.
         held_back: deployments that the run was asked for and cannot execute, and why. Where its
             selection would have covered one, it keeps the verdict from being CONFORMANT.
     """
@@ -48,6 +54,7 @@ class Plan:
     deployments: tuple[PlannedDeployment, ...]
     not_run: tuple[NotRun, ...] = ()
     held_back: tuple[tuple[PlannedDeployment, str], ...] = ()
+    elsewhere: tuple[PlannedDeployment, ...] = ()
     endpoint: str | None = None
     profiles: tuple[ModelProfile, ...] = field(default=())
 
@@ -69,10 +76,19 @@ def make_plan(
     npus = _allowed_npus(config, inventory)
     chosen, not_run = _choose(config, profiles, inventory, find)
     planned: list[PlannedDeployment] = []
+    elsewhere: list[PlannedDeployment] = []
     held_back: list[tuple[PlannedDeployment, str]] = []
+    _check_known(config.deployments, chosen)
     for profile, weights in chosen:
         for deployment in profile.deployments:
             one = PlannedDeployment(profile, deployment, weights)
+            if config.deployments and one.id not in config.deployments:
+                elsewhere.append(one)
+                continue
+            if deployment.hardware and inventory.hardware not in (*deployment.hardware, ANY):
+                wanted = " or ".join(deployment.hardware)
+                held_back.append((one, f"is for {wanted}; this host has {inventory.hardware}"))
+                continue
             held = devices_held(
                 deployment.npus,
                 deployment.exclusive,
@@ -92,13 +108,14 @@ def make_plan(
         deployments=tuple(_in_order(planned)),
         not_run=tuple(not_run),
         held_back=tuple(held_back),
+        elsewhere=tuple(elsewhere),
         profiles=tuple(profile for profile, _ in chosen),
     )
 
 
 def offline_partner(plan: Plan, served: PlannedDeployment) -> PlannedDeployment | None:
-    """The offline deployment of the same model on as many devices, if the run has one."""
-    for one in plan.deployments:
+    """The offline deployment of the same model on as many devices, if the whole run has one."""
+    for one in (*plan.deployments, *plan.elsewhere):
         if (one.profile.name, one.deployment.mode, one.deployment.npus) == (
             served.profile.name,
             "offline",
@@ -106,6 +123,13 @@ def offline_partner(plan: Plan, served: PlannedDeployment) -> PlannedDeployment 
         ):
             return one
     return None
+
+
+def _check_known(asked: Sequence[str], chosen: Sequence[tuple[ModelProfile, Path]]) -> None:
+    known = [f"{profile.name}/{it.name}" for profile, _ in chosen for it in profile.deployments]
+    for name in asked:
+        if name not in known:
+            raise UsageProblem(f"--deployment {name}: no such deployment{nearest(name, known)}")
 
 
 def _allowed_npus(config: Config, inventory: Inventory) -> int:
@@ -127,8 +151,10 @@ def _choose(
     inventory: Inventory,
     find: Callable[[ModelProfile], FoundWeights],
 ) -> tuple[list[tuple[ModelProfile, Path]], list[NotRun]]:
-    asked = select_profiles(profiles, config.models) if config.models else dict(profiles)
-    by_name = {name for name in config.models if name in profiles}
+    # A part of a run is of its models, whatever the whole was asked for by.
+    models = tuple(name.partition("/")[0] for name in config.deployments) or config.models
+    asked = select_profiles(profiles, models) if models else dict(profiles)
+    by_name = {name for name in models if name in profiles}
     usable: list[tuple[ModelProfile, Path]] = []
     not_run: list[NotRun] = []
     for profile in asked.values():
@@ -148,7 +174,7 @@ def _choose(
         else:
             reason = found.reason
         not_run.append(NotRun(model=profile.name, reason=reason))
-    if not config.models and any(not profile.reference for profile, _ in usable):
+    if not models and any(not profile.reference for profile, _ in usable):
         references = [profile for profile, _ in usable if profile.reference]
         usable = [(profile, path) for profile, path in usable if not profile.reference]
         not_run += [

@@ -35,6 +35,7 @@ _MARKERS = (
     "robustness: bad input and overload",
     "security: what a server must refuse",
     "qwenvl_unplanned: set by the plugin on a test without a deployment",
+    "qwenvl_elsewhere: set by the plugin on a test that is another part's of the run",
     "qwenvl_held_back(reason): set by the plugin on a test of a deployment that cannot be run",
 )
 
@@ -193,7 +194,9 @@ def pytest_collection_modifyitems(
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         keep_held_back(config, collection.held_back(dropped))
-    if deciding:
+    if not deciding:
+        collection.drop(items, "qwenvl_elsewhere")
+    else:
         catalogue = catalogue_of(config)
         groups = {}
         for item in deciding:
@@ -208,6 +211,7 @@ def pytest_collection_modifyitems(
         left_out += collection.decide_once(items, catalogue)
         if config_of(config).baseline is None:
             left_out += collection.drop_comparisons(items, catalogue)
+        left_out += collection.drop(items, "qwenvl_elsewhere")
         if left_out:
             config.hook.pytest_deselected(items=left_out)
         if any(collection.planned_of(item) for item in items):

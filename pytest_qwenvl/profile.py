@@ -92,6 +92,10 @@ class Deployment(Model):
         exclusive: what nobody else may use while it runs: its devices, their whole cards, or every
             device of the host. What stays empty counts against ``--npus``. For latency, which
             suffers from neighbours.
+        hardware: the generations it is for, as the inventory names them (``a2``, ``a3``, ``310p``,
+            ``a5``, ``cpu``); any where there is none.
+        host_labels: labels that a fleet's host must carry (``ray start --labels``) to be given it;
+            a run on one host knows none and heeds none.
     """
 
     name: Identifier
@@ -105,6 +109,8 @@ class Deployment(Model):
     estimated_seconds: float = Field(default=600.0, gt=0)
     start_timeout: float = Field(default=2800.0, gt=0)
     exclusive: Exclusive = "devices"
+    hardware: list[str] = Field(default_factory=list)
+    host_labels: dict[str, str] = Field(default_factory=dict)
     why: str = ""
 
 

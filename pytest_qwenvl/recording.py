@@ -194,6 +194,7 @@ def _scope(config: pytest.Config) -> str:
     """How the run was narrowed, as the user wrote it; empty for the whole suite."""
     endpoint = config_of(config).endpoint
     parts = [f"--endpoint={endpoint}"] if endpoint else []
+    parts += [f"--deployment={name}" for name in config_of(config).deployments]
     if config.option.markexpr:
         parts += ["-m", config.option.markexpr]
     if config.option.keyword:

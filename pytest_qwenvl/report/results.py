@@ -187,6 +187,31 @@ class WaiverRecord(Record):
     problem: str = ""
 
 
+class AttemptRecord(Record):
+    """One attempt of a fleet to run a deployment on one of its hosts.
+
+    Attributes:
+        number: 1 for the deployment's first.
+        node: the host, as the cluster names it; ``address``: where the cluster reaches it.
+        started, ended: seconds since the epoch.
+        outcome: ``taken`` when its results are the report's; ``lost`` when none of them counts.
+        reason: of a lost one, what ended it.
+        judged: how many results it had come to; ``claims``: of how many requirements.
+    """
+
+    model: str
+    deployment: str
+    number: int
+    node: str
+    address: str = ""
+    started: float
+    ended: float
+    outcome: Literal["taken", "lost"]
+    reason: str = ""
+    judged: int = 0
+    claims: int = 0
+
+
 class ModelVerdict(Record):
     """The verdict over one model, with what it rests on."""
 
@@ -213,6 +238,7 @@ class RunRecord(Record):
         complete: False in a report that was written while the run was still going.
         notes: what the run met on its host and no result tells: devices that were passed over or
             quarantined, and why.
+        attempts: of a fleet's run, every attempt at a deployment, lost ones included.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
@@ -240,6 +266,7 @@ class RunRecord(Record):
     waivers: list[WaiverRecord] = Field(default_factory=list)
     engines: list[EngineRecord] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
+    attempts: list[AttemptRecord] = Field(default_factory=list)
     results: list[Result] = Field(default_factory=list)
     model_verdicts: list[ModelVerdict] = Field(default_factory=list)
     verdict: Verdict = Verdict.PARTIAL

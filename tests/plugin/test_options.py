@@ -33,6 +33,7 @@ pytest_plugins = ["pytester"]
 VALUES = {
     "npus": ("2", 2),
     "models": ("qwen3*", ("qwen3*",)),
+    "deployments": ("qwen3-vl-tiny/serve-1npu", ("qwen3-vl-tiny/serve-1npu",)),
     "profile_directories": ("mine", (Path("mine"),)),
     "backend": ("cpu", "cpu"),
     "weights_root": ("weights", Path("weights")),
@@ -53,6 +54,7 @@ OTHERS = {
     "load_seed": "8",
     "backend": "npu",
     "models": "other",
+    "deployments": "other/offline-1npu",
     "endpoint": "https://other",
     "container_runtime": "docker",
 }
