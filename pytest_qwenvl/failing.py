@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,17 @@ def with_exchanges(item: pytest.Item, result: Result, root: Path, secrets: list[
     return result.model_copy(update=changes)
 
 
-def forget_earlier(root: Path) -> None:
-    """Remove what an earlier run saved in the same report directory."""
+def forget_earlier(root: Path, kept: Iterable[Result] = ()) -> None:
+    """Remove what an earlier run saved in the same report directory.
+
+    Args:
+        kept: results that are carried over, whose files stay.
+    """
+    names = {name for result in kept for exchange in result.exchanges for name in exchange.files}
+    wanted = {Path(name).parts[1] for name in names if Path(name).parts[:1] == (_FOLDER,)}
     for folder in (root / _FOLDER).glob(_REQUIREMENT_FOLDER):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.name not in wanted:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(item: pytest.Item, result: Result) -> Path:

@@ -52,6 +52,15 @@ def _toolkit_files(host: Host, homes: list[str]) -> Iterator[tuple[str, str]]:
             yield file, host.text(file) or ""
 
 
+def installed_versions(host: Host) -> dict[str, str]:
+    """Versions of CANN, the driver and the firmware, as far as they can be seen."""
+    found = {"CANN": cann_version(host)[0]}
+    for part in ("driver", "firmware"):
+        match = _VERSION.search(host.text(f"{host.driver_installation}/{part}/version.info") or "")
+        found[part] = match[1] if match else None
+    return {name: version for name, version in found.items() if version is not None}
+
+
 def check_cann(host: Host, table: CompatibilityTable) -> Examined:
     """CANN is the one the installed vllm-ascend was released for."""
     found = host.known_interpreter()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,19 +15,25 @@ from pytest_qwenvl.errors import UsageProblem
 REPORT_NAME = "report.json"
 RESULTS_NAME = "results.jsonl"
 PAGE_NAME = "report.html"
+ATTEMPTS_NAME = "attempts"
+"""Folder with the records of the runs that a resumed one continued."""
+
 PROBE_BYTES = 256 * 1024
 """What must fit on the disk at the start; a report grows to about this."""
 
 _NO_LOCKS_HERE = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
-def check_directory(path: Path) -> None:
+def check_directory(path: Path, option: str = "--conformance-report") -> None:
     """Make ``path`` a directory and write to it, so that no run finds out after an hour.
+
+    Args:
+        option: which named it, for messages.
 
     Raises:
         UsageProblem: it is a file, cannot be made, cannot be written, or has no space left.
     """
-    option = f"--conformance-report {path}"
+    option = f"{option} {path}"
     if path.exists() and not path.is_dir():
         raise UsageProblem(f"{option}: is a file; the report needs a folder of its own")
     try:
@@ -56,12 +64,15 @@ class ReportDirectory:
     A lock on the directory itself keeps a second run from writing its report into the same
     place; it goes with the process, whatever ends it.
 
+    Args:
+        option: which named it, for messages.
+
     Raises:
         UsageProblem: the directory cannot be used, or another run is writing to it.
     """
 
-    def __init__(self, path: Path) -> None:
-        check_directory(path)
+    def __init__(self, path: Path, option: str = "--conformance-report") -> None:
+        check_directory(path, option)
         self.path = path
         self._results_fd: int | None = None
         self._results_size = 0
@@ -71,7 +82,7 @@ class ReportDirectory:
         except BlockingIOError as error:
             self.close()
             raise UsageProblem(
-                f"--conformance-report {path}: another run is writing its report there; wait "
+                f"{option} {path}: another run is writing its report there{_holder(path)}; wait "
                 "for it, or give this run a folder of its own"
             ) from error
         except OSError as error:
@@ -80,15 +91,36 @@ class ReportDirectory:
                 self.close()
                 raise
 
-    def begin_results(self, header: str) -> None:
-        """Start ``results.jsonl`` anew with one header line; raises OSError.
+    def begin_results(self, lines: list[str]) -> None:
+        """Start ``results.jsonl`` anew with these lines, in one step; raises OSError.
 
-        An earlier run's page goes: beside this run's results it would show another's.
+        Until then what an earlier run left there stays. Its page goes: beside this run's results
+        it would show another's.
         """
         (self.path / PAGE_NAME).unlink(missing_ok=True)
         target = self.path / RESULTS_NAME
-        self._results_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        self.append_results([header])
+        partial = self.path / f"{RESULTS_NAME}.partial"
+        self._results_fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._results_size = 0
+        self.append_results(lines)
+        os.replace(partial, target)
+
+    def keep_attempt(self, run_id: str) -> None:
+        """Keep the record of the run that is continued here, beside the one that follows.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        folder = self.path / ATTEMPTS_NAME
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{run_id}.jsonl"
+        if target.exists():
+            return
+        try:
+            os.link(self.path / RESULTS_NAME, target)
+        except OSError:
+            # Not every file system has links.
+            shutil.copyfile(self.path / RESULTS_NAME, target)
 
     def append_results(self, lines: list[str]) -> None:
         """Append whole lines and see them onto the disk.
@@ -141,6 +173,16 @@ def replace_file(path: Path, text: str) -> None:
         with suppress(OSError):
             partial.unlink()
         raise
+
+
+def _holder(path: Path) -> str:
+    """Who writes there, as its record's first line says; empty where it says nothing."""
+    try:
+        with (path / RESULTS_NAME).open(encoding="utf-8") as file:
+            header = json.loads(file.readline())
+        return f" (process {int(header['pid'])} on {header['host']}, run {header['run_id']})"
+    except (OSError, ValueError, TypeError, LookupError):
+        return ""
 
 
 def _why(error: OSError) -> str:

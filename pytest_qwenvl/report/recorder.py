@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +61,10 @@ class RunRecorder:
 
     Args:
         record: the run as known at its start.
-        directory: where the report goes; None keeps everything in memory.
+        directory: where the report goes, a folder or one that is held already; None keeps
+            everything in memory.
+        header: what the first line of ``results.jsonl`` says beside which run it is of, as JSON
+            values: what a later run needs to go on from it.
         secrets: values that must not appear in any report (an endpoint's key).
         warn: takes the one warning line.
         clock: seconds, monotonic; ``wall``: seconds since the epoch.
@@ -73,8 +77,9 @@ class RunRecorder:
     def __init__(
         self,
         record: RunRecord,
-        directory: Path | None = None,
+        directory: Path | ReportDirectory | None = None,
         *,
+        header: Mapping[str, Any] | None = None,
         secrets: Iterable[str] = (),
         warn: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -109,8 +114,10 @@ class RunRecorder:
         self._page_path: Path | None = None
         self._directory: ReportDirectory | None = None
         if directory is not None:
-            self._directory = ReportDirectory(directory)
-            self._begin()
+            if isinstance(directory, Path):
+                directory = ReportDirectory(directory)
+            self._directory = directory
+            self._begin(header or {})
 
     @property
     def report_path(self) -> Path | None:
@@ -269,14 +276,23 @@ class RunRecorder:
             )
             self._warn(self.problem)
 
-    def _begin(self) -> None:
+    def _begin(self, header: Mapping[str, Any]) -> None:
         assert self._directory is not None
-        header = {"schema_version": self._record.schema_version, "run_id": self._record.run_id}
+        named = {
+            **self.redactor.value(header),
+            "schema_version": self._record.schema_version,
+            "run_id": self._record.run_id,
+            "started": self._record.started,
+            "argv": self._record.argv,
+            "pid": os.getpid(),
+            "host": platform.node(),
+        }
+        lines = [json.dumps(named), *(result.model_dump_json() for result in self._results)]
         try:
-            self._directory.begin_results(json.dumps(header))
-            for result in self._results:
-                self._directory.append_results([result.model_dump_json()])
+            # In this order: whatever ends the run in between, no verdict of an earlier run stands
+            # beside this one's record, and what an earlier one recorded is still there.
             self._directory.replace_report(self.snapshot().model_dump_json(indent=2))
+            self._directory.begin_results(lines)
         except OSError as error:
             self._directory.close()
             raise UsageProblem(
