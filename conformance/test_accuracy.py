@@ -7,26 +7,21 @@ from collections.abc import Callable
 import pytest
 
 from conformance.asking import ANSWER_TOKENS, check_answers, questions
+from conformance.evaluating import Evaluate, Evaluations, earlier_of
 from pytest_qwenvl.engines.offline import OfflineLLM
-from pytest_qwenvl.errors import InconclusiveError, MeasurementError
-from pytest_qwenvl.measure.accuracy_evidence import KIND, as_evidence
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.planning import PlannedDeployment
 from pytest_qwenvl.profile_accuracy import AccuracyFloor
-from pytest_qwenvl.report.judges import Case, judge_case
-from pytest_qwenvl.report.measurements import BASELINE, MEASUREMENT, Key, Measurements
-from pytest_qwenvl.report.statement import WEIGHTS_FILES
-from pytest_qwenvl.weights_digest import weights_files
+from pytest_qwenvl.report.measurements import Measurements
 
-pytestmark = pytest.mark.accuracy
+pytestmark = [pytest.mark.accuracy, pytest.mark.deployment_mode("offline")]
 
 # Pictures that no other group asks about.
 _SEED = 23
 # What broken vision answers wrong first: read a text, read a number, tell images apart by order.
 _QUICK = ("text", "number", "which_image")
-
-Evaluated = dict[tuple[str, str], Evaluation | MeasurementError]
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +31,18 @@ def blind() -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def evaluated() -> Evaluated:
+def evaluated() -> Evaluations:
     """Evaluations that were made already, or failed: one decides several requirements."""
-    return {}
+    return Evaluations()
 
 
 @pytest.fixture
 def judge(
-    evaluate: Callable[[AccuracyFloor], Evaluation],
+    evaluate: Evaluate,
     accuracy_floor: AccuracyFloor,
     deployment: PlannedDeployment,
     blind: set[str],
-    evaluated: Evaluated,
+    evaluated: Evaluations,
     evidence: Evidence,
 ) -> Callable[..., None]:
     """Evaluate once, keep every item, and judge it as ``gate`` will judge the report."""
@@ -57,25 +52,7 @@ def judge(
             raise InconclusiveError(
                 f"{accuracy_floor.task}: not evaluated: the model cannot see (QVL-ACC-002)"
             )
-        key = (deployment.id, accuracy_floor.task)
-        known = evaluated.get(key)
-        if known is None:
-            try:
-                known = evaluate(accuracy_floor)
-                evidence.record(**{MEASUREMENT: as_evidence(known)})
-                if deployment.weights is not None:
-                    evidence.record(**{WEIGHTS_FILES: dict(weights_files(deployment.weights))})
-            except MeasurementError as problem:
-                known = problem
-            evaluated[key] = known
-        else:
-            evidence.record(**{MEASUREMENT: f"{KIND} {accuracy_floor.task}"})
-        if isinstance(known, MeasurementError):
-            raise known
-        profile = deployment.profile.model_dump(mode="json")
-        case = Case(known, deployment.deployment.name, profile, evidence.values, earlier)
-        judgement = judge_case(name, case)
-        evidence.judge(judgement.outcome, judgement.sentence, **judgement.evidence)
+        evaluated.judge(name, accuracy_floor, deployment, evaluate, evidence, earlier)
 
     return decide
 
@@ -120,10 +97,4 @@ def test_no_worse_than_baseline(
     evidence: Evidence,
 ) -> None:
     """Item by item, no worse than in the run of ``--baseline``."""
-    assert baseline is not None, "without --baseline this requirement is not claimed"
-    key = Key(deployment.profile.name, deployment.deployment.name, f"{KIND} {accuracy_floor.task}")
-    if key not in baseline:
-        raise InconclusiveError(f"the baseline has no {key}: nothing to compare with")
-    earlier = baseline[key]
-    evidence.record(**{BASELINE: as_evidence(earlier)})
-    judge("baseline", earlier)
+    judge("baseline", earlier_of(baseline, accuracy_floor, deployment, evidence))

@@ -28,9 +28,19 @@ _KEYS = (*_REQUIRED_KEYS, "test", "per", "applies_to", "judge")
 _LEVELS = ("core", "extended")
 _PER = ("deployment", "model")
 _BACKENDS = ("npu", "cpu")
-JUDGE_NAMES = ("score", "answers", "baseline", "load", "budgets", "latency-baseline")
+JUDGE_NAMES = (
+    "score",
+    "answers",
+    "baseline",
+    "served-score",
+    "served-answers",
+    "served-baseline",
+    "load",
+    "budgets",
+    "latency-baseline",
+)
 """What ``report.judges`` can decide from a measurement, without running anything."""
-COMPARING = frozenset({"baseline", "latency-baseline"})
+COMPARING = frozenset({"baseline", "served-baseline", "latency-baseline"})
 """Those of them that take an earlier measurement too."""
 
 

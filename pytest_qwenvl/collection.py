@@ -38,12 +38,15 @@ def parametrize(metafunc: pytest.Metafunc, plan: Plan) -> None:
     """Give a test that asks for ``deployment`` one instance for each deployment it applies to.
 
     ``server`` restricts it to served deployments, ``offline_llm`` to offline ones,
-    ``accuracy_floor`` to (profile, floor) pairs, ``latency_workload`` to workloads and
-    ``offline_bench`` to what ``vllm bench`` measures offline.
+    ``accuracy_floor`` to (profile, floor) pairs (of the mode that ``deployment_mode`` says),
+    ``latency_workload`` to workloads and ``offline_bench`` to what ``vllm bench`` measures offline.
     """
     names = metafunc.fixturenames
     if "accuracy_floor" in names:
-        _set(metafunc, "accuracy_floor", _floors(plan), plan)
+        marker = metafunc.definition.get_closest_marker("deployment_mode")
+        modes_of_floors = set(marker.args) if marker else {"offline", "serve"}
+        rows = [row for row in _floors(plan) if row[0].deployment.mode in modes_of_floors]
+        _set(metafunc, "accuracy_floor", rows, plan)
     elif "latency_workload" in names:
         _set(metafunc, "latency_workload", _workloads(plan), plan)
     elif "offline_bench" in names:

@@ -251,7 +251,7 @@ def evaluate(
     Raises:
         MeasurementError: lm-eval failed, or left no result that can be judged.
     """
-    from pytest_qwenvl.measuring import run_lm_eval
+    from pytest_qwenvl.evaluating import run_lm_eval
 
     return lambda floor: run_lm_eval(engine_session, deployment, npu_lease, floor)
 
@@ -268,6 +268,21 @@ def bench(
     Raises:
         MeasurementError: the program failed, or left no result that can be judged.
     """
+@pytest.fixture
+def evaluate_served(
+    deployment: PlannedDeployment, engine_session: EngineSession, server: Endpoint
+) -> Callable[[AccuracyFloor], Evaluation]:
+    """Run lm-eval over the server's chat completions: ``evaluate_served(floor)`` -> ``Evaluation``.
+
+    Raises:
+        EngineError: the server did not answer a request of the evaluation.
+        MeasurementError: lm-eval failed, or left no result that can be judged.
+    """
+    from pytest_qwenvl.evaluating import run_served_lm_eval
+
+    return lambda floor: run_served_lm_eval(engine_session, deployment, server, floor)
+
+
     from pytest_qwenvl.load_making import run_bench
 
     return lambda workload: run_bench(engine_session, deployment, npu_lease, server, workload)

@@ -78,3 +78,23 @@ def progress_of(line: str) -> BarProgress | None:
     found = bars[-1]
     label = (found["label"] or "").strip()
     return BarProgress(label, int(found["done"]), int(found["total"]), found["left"] or "")
+
+
+# What engines/lm_eval_worker.py tells while answers come.
+_SCORE = re.compile(r"evaluated (\d+) of (\d+), score so far (\d+(?:\.\d+)?)")
+
+
+class EvaluationProgress:
+    """How far an evaluation is, from the lines of its output: done, left, and the score so far."""
+
+    def __init__(self) -> None:
+        self._bar: BarProgress | None = None
+        self._score = ""
+
+    def text_after(self, line: str) -> str:
+        """What to show once ``line`` was seen; empty while there is nothing to tell."""
+        self._bar = progress_of(line) or self._bar
+        if found := _SCORE.search(line):
+            done, total, score = found.groups()
+            self._score = f"score so far {score} ({done} of {total} judged)"
+        return ", ".join(filter(None, [str(self._bar or ""), self._score]))

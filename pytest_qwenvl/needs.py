@@ -7,7 +7,7 @@ listed as undecided, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 
@@ -22,14 +22,14 @@ NEEDS = {
     "log": "needs the engine's log",
     "host": "is about the engine's host",
     "hardware": "holds for a kind of device, which is not seen",
+    "weights": "needs the digest of the weights, which nobody can take of an attached server's",
 }
 """What a test may need, and why its requirement is out of an attached run's reach."""
 
-_OF_MARKER = {"environment": "host", "offline": "launch", "accuracy": "launch"}
+_OF_MARKER = {"environment": "host", "offline": "launch"}
 _OF_FIXTURE = {
     "offline_llm": "launch",
     "start_offline_llm": "launch",
-    "accuracy_floor": "launch",
     "evaluate": "launch",
     "offline_bench": "launch",
     "measure_offline": "launch",
@@ -61,18 +61,21 @@ def needs_of(item: pytest.Item) -> list[str]:
 
 
 def drop_undecidable(
-    items: list[pytest.Item], catalogue: Catalogue | None, why_no_bench: Callable[[], str]
+    items: list[pytest.Item],
+    catalogue: Catalogue | None,
+    why_not: Mapping[str, Callable[[], str]],
 ) -> list[tuple[pytest.Item, str]]:
     """Remove, and return with the reason, the tests that an attached server cannot decide.
 
     Args:
         catalogue: None for a suite without requirements.
-        why_no_bench: why ``vllm bench serve`` cannot run here; empty when it can. Only called when
-            a test makes loads with it.
+        why_not: by fixture, why what it runs cannot run here (``vllm bench serve`` for ``bench``,
+            lm-eval for ``evaluate_served``); empty when it can. Only called, and only once, when a
+            test asks for the fixture.
     """
     dropped: list[tuple[pytest.Item, str]] = []
     kept: list[pytest.Item] = []
-    no_bench: str | None = None
+    asked: dict[str, str] = {}
     for item in items:
         needs = needs_of(item)
         requirement = requirement_of(item)
@@ -87,10 +90,11 @@ def drop_undecidable(
         held_back = item.get_closest_marker("qwenvl_held_back")
         if not reason and held_back is not None:
             reason = str(held_back.args[0])
-        if not reason and "bench" in getattr(item, "fixturenames", ()):
-            if no_bench is None:
-                no_bench = why_no_bench()
-            reason = no_bench
+        for fixture in why_not.keys() & set(getattr(item, "fixturenames", ())):
+            if not reason:
+                if fixture not in asked:
+                    asked[fixture] = why_not[fixture]()
+                reason = asked[fixture]
         if reason:
             dropped.append((item, reason))
         else:

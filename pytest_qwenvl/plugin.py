@@ -223,12 +223,16 @@ def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:
     from pytest_qwenvl import needs
     from pytest_qwenvl.errors import UsageProblem
     from pytest_qwenvl.recording import keep_undecided
-    from pytest_qwenvl.run import catalogue_of, config_of, plan_of, why_no_bench
+    from pytest_qwenvl.run import catalogue_of, config_of, plan_of, why_no_bench, why_no_lm_eval
 
     plan = plan_of(config)
     catalogue = catalogue_of(config) if config_of(config).catalogue else None
     try:
-        dropped = needs.drop_undecidable(items, catalogue, lambda: why_no_bench(config))
+        why_not = {
+            "bench": lambda: why_no_bench(config),
+            "evaluate_served": lambda: why_no_lm_eval(config),
+        }
+        dropped = needs.drop_undecidable(items, catalogue, why_not)
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
     if dropped:

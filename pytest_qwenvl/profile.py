@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pytest_qwenvl.devices.choosing import Exclusive
-from pytest_qwenvl.profile_accuracy import AccuracyFloor, Understanding
+from pytest_qwenvl.profile_accuracy import MODE_OF_HARNESS, AccuracyFloor, Understanding
 from pytest_qwenvl.profile_fields import (
     BackendName,
     BoundArgument,
@@ -146,7 +146,9 @@ class ModelProfile(Model):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"deployment names must differ; repeated: {', '.join(repeated)}")
-        users = [("accuracy", a.task, a.deployment, "offline") for a in self.accuracy]
+        users = [
+            ("accuracy", a.task, a.deployment, MODE_OF_HARNESS[a.harness]) for a in self.accuracy
+        ]
         users += [("latency", w.name, w.deployment, "serve") for w in self.latency]
         users += [("offline_bench", b.program, b.deployment, "offline") for b in self.offline_bench]
         modes = {deployment.name: deployment.mode for deployment in self.deployments}
@@ -157,6 +159,10 @@ class ModelProfile(Model):
                     f"{table} {user!r} names {deployment!r}, which is no deployment of mode "
                     f"{mode!r}; there are: {known}"
                 )
+        places = [f"{floor.task} on {floor.deployment}" for floor in self.accuracy]
+        twice = sorted({place for place in places if places.count(place) > 1})
+        if twice:
+            raise ValueError(f"accuracy has more than one floor of {', '.join(twice)}")
         return self
 
     def deployment(self, name: str) -> Deployment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,14 +53,33 @@ class Margin(Model):
     source: Source
 
 
+OFFLINE_HARNESS: Final = "vllm-vlm"
+"""lm-eval loads the model itself, on the devices of an offline deployment."""
+SERVED_HARNESS: Final = "local-chat-completions"
+"""lm-eval asks a served deployment, over ``/v1/chat/completions``."""
+MODE_OF_HARNESS: Final = {OFFLINE_HARNESS: "offline", SERVED_HARNESS: "serve"}
+
+# What the suite says itself of the server: whom to ask, for what, with which key, and how often.
+_NOT_A_PROFILES = (
+    "model", "pretrained", "base_url", "header", "auth_token", "max_images", "max_retries",
+    "tokenizer", "tokenizer_backend", "tokenized_requests",
+)  # fmt: skip
+
+
 class AccuracyFloor(Model):
     """An evaluation task and the score below which the model is broken.
 
+    A floor is of one harness. The same task asked by another one is other words in another order
+    (lm-eval puts a served model's pictures before its text and leaves ``<image>`` in it), so it has
+    a floor of its own.
+
     Attributes:
         task: the lm-eval task.
+        harness: how lm-eval reaches the model: ``vllm-vlm`` or ``local-chat-completions``.
         task_directory: folder with the task's definition (``--include_path``), relative to the
             profile file; ``task_data`` is the script in it that writes the task's data.
-        deployment: the offline deployment whose devices the evaluation uses.
+        deployment: an offline one, whose devices the evaluation uses, for ``vllm-vlm``; a served
+            one, whose server is asked, for ``local-chat-completions``.
         metric: lm-eval's key, e.g. ``acc,none``.
         items: how many items a full evaluation has; any other number is not judged.
         floor: smallest acceptable score (0 to 1).
@@ -70,10 +89,13 @@ class AccuracyFloor(Model):
         answers: the same for answers that cannot be read or were cut off; None looks at neither.
         margin: how much worse than a baseline (``--baseline``) is still no worse; without it a
             run can be proven worse, and never proven not worse.
+        model_arguments: lm-eval's ``--model_args`` beside those that the suite makes: the
+            engine's for ``vllm-vlm``, such as ``num_concurrent`` for ``local-chat-completions``.
+        batch_size: of ``vllm-vlm`` alone; a chat request holds one conversation.
     """
 
     task: str
-    harness: Literal["vllm-vlm"] = "vllm-vlm"
+    harness: Literal["vllm-vlm", "local-chat-completions"] = OFFLINE_HARNESS
     task_directory: str | None = None
     task_data: str | None = None
     deployment: str
@@ -90,6 +112,23 @@ class AccuracyFloor(Model):
     timeout: float = Field(default=7200.0, gt=0)
     source: Source
     references: list[Reference] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _arguments_fit_the_harness(self) -> AccuracyFloor:
+        if self.harness != SERVED_HARNESS:
+            return self
+        given = sorted(set(_NOT_A_PROFILES) & self.model_arguments.keys())
+        if given:
+            raise ValueError(
+                f"model_arguments of {SERVED_HARNESS}: {', '.join(given)}: the suite says itself "
+                "which server is asked, and how; leave them out"
+            )
+        if self.batch_size != "auto":
+            raise ValueError(
+                f"batch_size is not for {SERVED_HARNESS}: a chat request holds one conversation; "
+                "set num_concurrent in model_arguments"
+            )
+        return self
 
 
 class Understanding(Model):

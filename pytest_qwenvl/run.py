@@ -155,6 +155,17 @@ def why_no_bench(config: pytest.Config) -> str:
 
 def catalogue_of(config: pytest.Config) -> Catalogue:
     """The suite's requirements.
+def why_no_lm_eval(config: pytest.Config) -> str:
+    """Why lm-eval cannot evaluate an attached server; empty when it can."""
+    try:
+        found = find_interpreter(config_of(config))
+    except UsageProblem:
+        found = None
+    if found is None or not found.has_lm_eval:
+        return "needs lm-eval here (--engine-python)"
+    return ""
+
+
 
     Raises:
         pytest.UsageError: the catalogue cannot be read, or none is configured.

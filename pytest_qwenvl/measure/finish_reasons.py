@@ -6,6 +6,7 @@ the item with its prompt and answer; items that share both share their reasons i
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ def with_finish_reasons(evaluation: Evaluation, path: Path) -> Evaluation:
             continue
         try:
             entry = parse_measured(line)
+            if "error" in entry:
+                continue
             key = (entry["prompt_digest"], entry["answer"])
             reasons[key].append(str(entry["finish_reason"]))
         except (ValueError, RecursionError, LookupError, TypeError) as problem:
@@ -49,3 +52,17 @@ def with_finish_reasons(evaluation: Evaluation, path: Path) -> Evaluation:
             )
         items.append(replace(item, finish_reason=its.pop(0)))
     return replace(evaluation, items=tuple(items))
+
+
+def failed_requests(path: Path) -> list[str]:
+    """What became of the requests in ``path`` that a server did not answer; empty for none.
+
+    For an evaluation that failed: whether it was the server. A file that is not there, or ends in
+    the middle of a line, says nothing of it.
+    """
+    failed = []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+                failed.append(str(parse_measured(line)["error"]))
+    return failed

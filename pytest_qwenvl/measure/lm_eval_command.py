@@ -1,4 +1,4 @@
-"""The command line of ``lm_eval``: the tutorial's, with every item logged (pure)."""
+"""The command lines of ``lm_eval``: the tutorial's and a served model's; items logged (pure)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_qwenvl.profile import ModelProfile
-from pytest_qwenvl.profile_accuracy import AccuracyFloor
+from pytest_qwenvl.profile_accuracy import OFFLINE_HARNESS, SERVED_HARNESS, AccuracyFloor
 from pytest_qwenvl.profile_fields import ArgumentValue
 
 # Text that lm-eval's key=value form hands on as the same string: it would split others at commas,
 # or turn them into numbers, booleans, None or Python literals.
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][\w./\-]*")
 _NOT_TEXT = {"true", "false", "none", "inf", "infinity", "nan"}
+
+DEFAULT_CONCURRENT = 8
+"""Requests that a served model has at once, unless the profile says otherwise: enough to keep an
+engine's batches full of short answers, and few enough that none waits for its turn."""
 
 
 def lm_eval_arguments(
@@ -48,8 +52,8 @@ def lm_eval_arguments(
     Raises:
         ValueError: the floor is of another harness.
     """
-    if floor.harness != "vllm-vlm":
-        raise ValueError(f"{profile.name}: {floor.task}: no such harness: {floor.harness}")
+    if floor.harness != OFFLINE_HARNESS:
+        raise ValueError(f"{profile.name}: {floor.task}: the floor is of {floor.harness}")
     model: dict[str, ArgumentValue] = {"pretrained": str(weights)}
     model.update(
         {name: value for name, value in (engine_arguments or {}).items() if value is not None}
@@ -58,18 +62,65 @@ def lm_eval_arguments(
     if max_images is not None:
         model.pop("limit_mm_per_prompt", None)
         model["max_images"] = max_images
+    batch_size = str(floor.batch_size)
+    flags = ("--trust_remote_code",)
+    return _task_arguments(floor, model, batch_size, include_path, output_path, flags)
+
+
+def served_arguments(
+    profile: ModelProfile,
+    floor: AccuracyFloor,
+    *,
+    base_url: str,
+    model: str,
+    output_path: Path,
+    include_path: Path | None = None,
+    max_images: int,
+) -> list[str]:
+    """Arguments of the ``lm_eval`` command that asks a server's chat completions (pure).
+
+    No key: lm-eval takes it from ``OPENAI_API_KEY``. No tokenizer: the server applies its own chat
+    template. Each request is sent once, since an answer that came at the second try is a failure
+    that nobody would see.
+
+    Args:
+        base_url: of the server, without ``/v1``.
+        model: the name to ask for.
+        max_images: most images in one prompt; lm-eval sends one, and drops the others without a
+            word, unless it is told.
+
+    Raises:
+        ValueError: the floor is of another harness.
+    """
+    if floor.harness != SERVED_HARNESS:
+        raise ValueError(f"{profile.name}: {floor.task}: the floor is of {floor.harness}")
+    told: dict[str, ArgumentValue] = {
+        "num_concurrent": DEFAULT_CONCURRENT,
+        **floor.model_arguments,
+        "model": model,
+        "base_url": f"{base_url}/v1/chat/completions",
+        "tokenizer_backend": "none",
+        "max_images": max_images,
+        "max_retries": 1,
+    }
+    # Of one conversation, whatever lm-eval's default is: it warns of every other number.
+    return _task_arguments(floor, told, "1", include_path, output_path)
+
+
+def _task_arguments(
+    floor: AccuracyFloor,
+    model: Mapping[str, ArgumentValue],
+    batch_size: str,
+    include_path: Path | None,
+    output_path: Path,
+    flags: tuple[str, ...] = (),
+) -> list[str]:
     arguments = ["--model", floor.harness, "--model_args", _model_arguments(model)]
-    arguments += ["--tasks", floor.task, "--batch_size", str(floor.batch_size)]
+    arguments += ["--tasks", floor.task, "--batch_size", batch_size]
     if include_path is not None:
         arguments += ["--include_path", str(include_path)]
-    return [
-        *arguments,
-        "--apply_chat_template",
-        "--trust_remote_code",
-        "--output_path",
-        str(output_path),
-        "--log_samples",
-    ]
+    arguments += ["--apply_chat_template", *flags]
+    return [*arguments, "--output_path", str(output_path), "--log_samples"]
 
 
 def _model_arguments(model: Mapping[str, ArgumentValue]) -> str:

@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.strict_json import parse_measured, read_object
+from pytest_qwenvl.profile_accuracy import SERVED_HARNESS
 
 PROGRAM = "lm_eval"
 # For evaluations that come back from a report: nothing misspelt, nothing that is no number.
@@ -31,7 +32,8 @@ class EvaluationItem:
     Attributes:
         task: the task, or the subtask where the evaluation is of a group.
         doc_id: index of the document within that task.
-        prompt_digest: sha256 (hex) of the prompt, chat template included, images not.
+        prompt_digest: sha256 (hex) of the prompt, chat template included, images not; of the
+            messages as JSON where the server applies the template.
         image_digests: of the images the document has, as lm-eval logs them; those beyond
             ``max_images`` never reach the model.
         answer: what the model wrote.
@@ -71,8 +73,8 @@ class Evaluation:
         stderr: as lm-eval reports it; None where it has none.
         items: every document once, in order.
         limit: of ``--limit``; None for a whole evaluation.
-        chat_template: whether one was applied.
-        max_images: of the model arguments; None where lm-eval was not told (999).
+        chat_template: whether one was applied, by lm-eval or, to messages, by the server.
+        max_images: of the model arguments; None where lm-eval was not told (999; one for a server).
         task_versions: of the task, or of each subtask.
         model_arguments: as lm-eval recorded them.
         weights: digest of the weights, ``sha256:…``; empty where nobody took it.
@@ -127,25 +129,31 @@ def read_lm_eval(directory: Path, task: str, metric: str) -> Evaluation:
     stderr = scores.get(f"{name}_stderr,{filter_name}")
     config = _mapping(data, "config", path)
     leaves = _leaves(task, data)
-    items = tuple(item for leaf in leaves for item in _items(path, leaf, name, filter_name, data))
+    harness = str(config.get("model"))
+    served = harness == SERVED_HARNESS
+    items = tuple(
+        item for leaf in leaves for item in _items(path, leaf, name, filter_name, data, served)
+    )
     if not items:
         raise MeasurementError(f"{path}: {task} has no samples; run lm_eval with --log_samples")
     check_items(items, score, f"{path}: {task} {metric}")
     versions = data.get("versions") or {}
     model_arguments = config.get("model_args")
     model_arguments = model_arguments if isinstance(model_arguments, dict) else {}
-    max_images = model_arguments.get("max_images")
+    # Without being told, lm-eval sends a server one picture, and drops the others.
+    max_images = model_arguments.get("max_images", 1 if served else None)
     limit = config.get("limit")
     return Evaluation(
         path=path,
         task=task,
         metric=metric,
-        harness=str(config.get("model")),
+        harness=harness,
         score=score,
         stderr=None if stderr in (None, "N/A") else _number(stderr, f"{path}: {task} stderr"),
         items=items,
         limit=None if limit is None else _number(limit, f"{path}: limit"),
-        chat_template=bool(data.get("chat_template")),
+        # A server applies its own to the messages, and lm-eval notes none.
+        chat_template=served or bool(data.get("chat_template")),
         max_images=None if max_images is None else int(max_images),
         task_versions={leaf: str(versions.get(leaf)) for leaf in leaves},
         lm_eval_version=str(data.get("lm_eval_version")),
@@ -211,7 +219,12 @@ def _leaves(task: str, data: Mapping[str, Any]) -> list[str]:
 
 
 def _items(
-    result: Path, task: str, metric: str, filter_name: str, data: Mapping[str, Any]
+    result: Path,
+    task: str,
+    metric: str,
+    filter_name: str,
+    data: Mapping[str, Any],
+    served: bool,
 ) -> list[EvaluationItem]:
     stamp = result.stem.removeprefix("results_")
     path = result.with_name(f"samples_{task}_{stamp}.jsonl")
@@ -220,7 +233,7 @@ def _items(
         where = f"{path}, line {number}"
         if sample.get("filter") != filter_name:
             continue
-        item = _item(sample, task, metric, where)
+        item = _item(sample, task, metric, where, served)
         if item.doc_id in items:
             raise MeasurementError(f"{where}: document {item.doc_id} is there twice")
         items[item.doc_id] = item
@@ -258,11 +271,15 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, sample
 
 
-def _item(sample: Mapping[str, Any], task: str, metric: str, where: str) -> EvaluationItem:
+def _item(
+    sample: Mapping[str, Any], task: str, metric: str, where: str, served: bool
+) -> EvaluationItem:
     try:
         doc_id = sample["doc_id"]
         arguments = sample["arguments"]["gen_args_0"]
         prompt = arguments["arg_0"]
+        if served:
+            prompt = _messages(prompt, where)
         answer = sample["resps"][0][0]
         parsed = sample["filtered_resps"][0]
         target = str(sample["target"])
@@ -286,3 +303,13 @@ def _item(sample: Mapping[str, Any], task: str, metric: str, where: str) -> Eval
         target=target,
         score=_number(score, f"{where}: {metric}"),
     )
+
+
+def _messages(prompt: Any, where: str) -> str:
+    """The conversation that a server was sent, as JSON, which lm-eval logs as a list of one."""
+    if not isinstance(prompt, list) or len(prompt) != 1:
+        raise MeasurementError(
+            f"{where}: the prompt is no conversation; run lm_eval with --apply_chat_template, "
+            "without which a server's chat template is applied to nothing"
+        )
+    return str(prompt[0])

@@ -16,6 +16,7 @@ from pytest_qwenvl.catalogue import COMPARING
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy import judge_accuracy
 from pytest_qwenvl.measure.accuracy_evidence import KIND as EVALUATION
+from pytest_qwenvl.measure.accuracy_evidence import SERVED_KIND as SERVED_EVALUATION
 from pytest_qwenvl.measure.answers import judge_answers
 from pytest_qwenvl.measure.baseline import judge_against_baseline
 from pytest_qwenvl.measure.bench_result import LoadResult
@@ -105,13 +106,25 @@ class Judge(NamedTuple):
     decide: Callable[[Case], Judgement]
 
 
+def _score(case: Case) -> Judgement:
+    return judge_accuracy(case.measurement, _floor_of(case))
+
+
+def _answers(case: Case) -> Judgement:
+    return judge_answers(case.measurement, _floor_of(case))
+
+
+def _baseline(case: Case) -> Judgement:
+    return judge_against_baseline(case.measurement, case.baseline, _floor_of(case))
+
+
 JUDGES: dict[str, Judge] = {
-    "score": Judge(EVALUATION, lambda case: judge_accuracy(case.measurement, _floor_of(case))),
-    "answers": Judge(EVALUATION, lambda case: judge_answers(case.measurement, _floor_of(case))),
-    "baseline": Judge(
-        EVALUATION,
-        lambda case: judge_against_baseline(case.measurement, case.baseline, _floor_of(case)),
-    ),
+    "score": Judge(EVALUATION, _score),
+    "answers": Judge(EVALUATION, _answers),
+    "baseline": Judge(EVALUATION, _baseline),
+    "served-score": Judge(SERVED_EVALUATION, _score),
+    "served-answers": Judge(SERVED_EVALUATION, _answers),
+    "served-baseline": Judge(SERVED_EVALUATION, _baseline),
     "load": Judge(LOAD, lambda case: judge_load(case.measurement, _workload_of(case))),
     "budgets": Judge(LOAD, lambda case: judge_budgets(case.measurement, _workload_of(case))),
     "latency-baseline": Judge(

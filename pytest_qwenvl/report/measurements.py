@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pytest_qwenvl.errors import MeasurementError
 from pytest_qwenvl.measure.accuracy_evidence import KIND as EVALUATION
+from pytest_qwenvl.measure.accuracy_evidence import SERVED_KIND as SERVED_EVALUATION
 from pytest_qwenvl.measure.accuracy_evidence import evaluation_from
 from pytest_qwenvl.measure.load_evidence import KIND as LOAD
 from pytest_qwenvl.measure.load_evidence import load_from
@@ -24,6 +25,7 @@ BASELINE = "baseline_measurement"
 _OF_RUN = " of run "
 _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     EVALUATION: evaluation_from,
+    SERVED_EVALUATION: evaluation_from,
     LOAD: load_from,
 }
 
@@ -37,7 +39,7 @@ class Key(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``evaluation`` or ``load``."""
+        """``evaluation``, ``served-evaluation`` or ``load``."""
         return self.text.partition(" ")[0]
 
     @property
