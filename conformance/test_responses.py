@@ -30,7 +30,12 @@ def as_input(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
             else [
                 {"type": "input_text", "text": part["text"]}
                 if part["type"] == "text"
-                else {"type": "input_image", "image_url": part["image_url"]["url"]}
+                else {
+                    "type": "input_image",
+                    "image_url": part["image_url"]["url"],
+                    # OpenAI's schema requires it, and vLLM 0.23.0 does.
+                    "detail": "auto",
+                }
                 for part in message["content"]
             ],
         }

@@ -89,8 +89,9 @@ class Endpoint:
                 self.check_alive(patience=_DEATH_NOTICE)
             raise
         exchange.answered(response, stream=stream)
-        if not stream and sent.get("Connection") == "close":
-            # Not every server says that it ends the connection; the next request must not meet it.
+        if not stream and (response.status_code >= 400 or sent.get("Connection") == "close"):
+            # Not every server says that it ends the connection, as vLLM 0.23.0 does after refusals
+            # that it takes for failures of its own; the next request must not meet that.
             session.close()
         return response
 

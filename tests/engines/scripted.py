@@ -19,6 +19,8 @@ class Seen(NamedTuple):
     line: str
     headers: dict[str, str]
     body: bytes
+    client: int
+    """The port at the client's side: one for each connection."""
 
 
 class Scripted(ThreadingHTTPServer):
@@ -48,7 +50,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         line = f"{self.command} {self.path}"
         self.server.seen.append(
-            Seen(line, {name.title(): its for name, its in self.headers.items()}, body)
+            Seen(
+                line,
+                {name.title(): its for name, its in self.headers.items()},
+                body,
+                self.client_address[1],
+            )
         )
         status, said = self.server.script.get(line, (404, {"detail": "Not Found"}))
         data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
