@@ -153,8 +153,6 @@ def why_no_bench(config: pytest.Config) -> str:
     return ""
 
 
-def catalogue_of(config: pytest.Config) -> Catalogue:
-    """The suite's requirements.
 def why_no_lm_eval(config: pytest.Config) -> str:
     """Why lm-eval cannot evaluate an attached server; empty when it can."""
     try:
@@ -166,6 +164,8 @@ def why_no_lm_eval(config: pytest.Config) -> str:
     return ""
 
 
+def catalogue_of(config: pytest.Config) -> Catalogue:
+    """The suite's requirements.
 
     Raises:
         pytest.UsageError: the catalogue cannot be read, or none is configured.
