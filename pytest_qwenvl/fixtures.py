@@ -257,18 +257,6 @@ def evaluate(
 
 
 @pytest.fixture
-def bench(
-    deployment: PlannedDeployment,
-    npu_lease: Lease,
-    engine_session: EngineSession,
-    server: Endpoint,
-) -> Callable[[LatencyWorkload], LoadResult]:
-    """Run ``vllm bench serve`` against the server: ``bench(workload)`` -> ``LoadResult``.
-
-    Raises:
-        MeasurementError: the program failed, or left no result that can be judged.
-    """
-@pytest.fixture
 def evaluate_served(
     deployment: PlannedDeployment, engine_session: EngineSession, server: Endpoint
 ) -> Callable[[AccuracyFloor], Evaluation]:
@@ -283,6 +271,18 @@ def evaluate_served(
     return lambda floor: run_served_lm_eval(engine_session, deployment, server, floor)
 
 
+@pytest.fixture
+def bench(
+    deployment: PlannedDeployment,
+    npu_lease: Lease,
+    engine_session: EngineSession,
+    server: Endpoint,
+) -> Callable[[LatencyWorkload], LoadResult]:
+    """Run ``vllm bench serve`` against the server: ``bench(workload)`` -> ``LoadResult``.
+
+    Raises:
+        MeasurementError: the program failed, or left no result that can be judged.
+    """
     from pytest_qwenvl.load_making import run_bench
 
     return lambda workload: run_bench(engine_session, deployment, npu_lease, server, workload)
