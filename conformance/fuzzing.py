@@ -24,6 +24,7 @@ HARMLESS = (
     "/detokenize",
 )
 _DEPTH = 4
+_NESTED = 10  # unions within unions, in one place
 _FIELDS = 2  # optional fields set beside the required ones
 # What a request may ask for at most, and what would leave something behind.
 _BOUNDED: Mapping[str, int] = {
@@ -91,8 +92,8 @@ class Fuzzer:
         return cases
 
     def _body(self, path: str) -> Any:
-        schema = self._resolve(self.schemas[path])
-        body = _good(path, self._model)
+        schema = self._one_of(self.schemas[path])
+        body = _good(path, self._model, schema.get("properties", {}))
         known = [name for name in schema.get("properties", {}) if name not in _LEFT_OUT]
         for name in self._rng.sample(known, min(_FIELDS, len(known))):
             if name not in body:
@@ -124,16 +125,15 @@ class Fuzzer:
             return
 
     def _value(self, schema: Any, depth: int) -> Any:
-        schema = self._resolve(schema)
+        schema = self._one_of(schema)
         rng = self._rng
-        for union in ("anyOf", "oneOf", "allOf"):
-            if schema.get(union):
-                return self._value(rng.choice(schema[union]), depth)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
             return rng.choice(schema["enum"])
         kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = rng.choice(kind) if kind else None
         if kind == "boolean":
             return rng.random() < 0.5
         if kind == "integer":
@@ -159,6 +159,24 @@ class Fuzzer:
         chosen = [name for name in properties if name in required or self._rng.random() < 0.3]
         return {name: self._value(properties[name], depth - 1) for name in chosen}
 
+    def _one_of(self, schema: Any) -> Mapping[str, Any]:
+        """A schema without references and unions: one member of each, all of ``allOf`` together."""
+        for _ in range(_NESTED):
+            schema = self._resolve(schema)
+            union = next((name for name in ("anyOf", "oneOf") if schema.get(name)), None)
+            if union is not None:
+                schema = self._rng.choice(schema[union])
+            elif schema.get("allOf"):
+                parts = [self._one_of(part) for part in schema["allOf"]]
+                merged = {key: value for part in parts for key, value in part.items()}
+                merged["properties"] = {
+                    name: its for part in parts for name, its in part.get("properties", {}).items()
+                }
+                return merged
+            else:
+                break
+        return schema if isinstance(schema, Mapping) else {}
+
     def _resolve(self, schema: Any) -> Mapping[str, Any]:
         for _ in range(10):
             if not isinstance(schema, Mapping) or "$ref" not in schema:
@@ -176,11 +194,12 @@ def _body_schema(methods: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return schema if isinstance(schema, Mapping) else None
 
 
-def _good(path: str, model: str) -> dict[str, Any]:
-    """A small request of an endpoint that is right."""
+def _good(path: str, model: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A small request of an endpoint that is right, of the kind that has these properties."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "Say hello."}]}]
     body: dict[str, Any] = {"model": model}
-    if path in ("/v1/completions", "/tokenize"):
+    chats = "messages" in properties and "prompt" not in properties
+    if path in ("/v1/completions", "/tokenize") and not chats:
         body["prompt"] = "Hello"
     elif path == "/detokenize":
         body["tokens"] = [1, 2, 3]

@@ -55,6 +55,31 @@ def test_requests_stay_small_and_harmless() -> None:
                 assert value <= most
 
 
+def test_both_kinds_of_a_union_are_drawn_with_their_fields() -> None:
+    kinds = {
+        "Prompt": {"properties": {"prompt": {"type": "string"}, "special": {"type": "boolean"}}},
+        "Chat": {
+            "allOf": [
+                {"properties": {"messages": {"type": "array"}}},
+                {"properties": {"template": {"oneOf": [{"type": ["string"]}]}}},
+            ]
+        },
+    }
+    union = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in kinds]}
+    content = {"application/json": {"schema": union}}
+    document = {
+        "paths": {"/tokenize": {"post": {"requestBody": {"content": content}}}},
+        "components": {"schemas": kinds},
+    }
+    bodies = [json.loads(case.body) for case in Fuzzer(document, "m", 5).draw(200)]
+    asked, chatted = ([it for it in bodies if name in it] for name in ("prompt", "messages"))
+    assert len(asked) + len(chatted) == 200
+    assert min(len(asked), len(chatted)) > 50
+    assert any("special" in it for it in asked) and not any("special" in it for it in chatted)
+    assert any(isinstance(it.get("template"), str) for it in chatted)
+    assert not any("template" in it for it in asked)
+
+
 def test_some_requests_are_right_and_some_are_not() -> None:
     bodies = [json.loads(case.body) for case in Fuzzer(DOCUMENT, "m", 4).draw(200)]
     wanted = [{"role": "user", "content": [{"type": "text", "text": "Say hello."}]}]
