@@ -23,7 +23,8 @@ suite and a healthy engine, real vLLM on the CPU, and the requirements that turn
 those that must, the others because they depend on the same thing. Through the same proxy without a
 defect every requirement passes.
 
-```
+<!-- not run: takes hours -->
+```bash
 tox run -e defects                                  # all of them
 python -m tests.defects one-id no-done              # some of them
 ```

@@ -1,0 +1,1 @@
+"""What the pages say is run or checked here; ``docs/writing.md`` tells authors how to mark it."""
