@@ -74,6 +74,27 @@ def tokens_of(answer: dict[str, Any], name: str) -> int:
     return count
 
 
+def context_length(server: Endpoint, planned: PlannedDeployment) -> int:
+    """How many tokens the model's context has: what the server lists, else what its profile says.
+
+    Only vLLM's list of models has it; another engine is held to the deployment's
+    ``max_model_len``.
+    """
+    listed = object_of(server.request("GET", "/v1/models")).get("data")
+    lengths = {
+        one.get("id"): one.get("max_model_len")
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, dict)
+    }
+    length = lengths.get(server.model)
+    if length is None:
+        length = planned.deployment.arguments.get("max_model_len")
+    assert isinstance(length, int) and length > 0, (
+        f"expected max_model_len of {server.model} in /v1/models or in the profile, seen {length!r}"
+    )
+    return length
+
+
 def object_of(response: Response) -> dict[str, Any]:
     """The JSON object in a response's body."""
     body = response.json()

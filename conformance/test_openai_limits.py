@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from conformance.asking import chat, choice_of, object_of, text_of, tokens_of
+from conformance.asking import chat, choice_of, context_length, object_of, text_of, tokens_of
 from conformance.exchanges import CHAT, COUNTING, ENDLESS, answers_of, asking
 from fixtures.bank import generate
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
+from pytest_qwenvl.planning import PlannedDeployment
 
 pytestmark = pytest.mark.openai
 
@@ -95,13 +96,13 @@ def test_stop_strings(server: Endpoint, evidence: Evidence) -> None:
 
 
 @pytest.mark.requirement("QVL-OAI-022")
-def test_end_of_context(server: Endpoint, evidence: Evidence) -> None:
+def test_end_of_context(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
     """Without a limit in the request, an answer ends where the context does."""
-    listed = object_of(server.request("GET", "/v1/models")).get("data")
-    entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    limit = next((one.get("max_model_len") for one in entries if one.get("id") == server.model), 0)
-    if not isinstance(limit, int) or not 256 <= limit <= LONGEST_CONTEXT:
-        pytest.skip(f"a context of {limit!r} tokens is not filled here")
+    limit = context_length(server, deployment)
+    if not 256 <= limit <= LONGEST_CONTEXT:
+        pytest.skip(f"a context of {limit} tokens is not filled here")
     words = ["one " * repeats for repeats in (40, 80)]
     bodies = [asking(server, text, max_tokens=1) for text in words]
     fewer, more = (

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from conformance import malformed
-from conformance.asking import ask_all, chat, chat_body, object_of, tokens_of
+from conformance.asking import ask_all, chat, chat_body, context_length, object_of, tokens_of
 from conformance.exchanges import COUNTING, ENDLESS, asking
 from conformance.malformed import CHAT, Case, content_case, fields_case, picture_url
 from conformance.metrics import resident_bytes
@@ -32,25 +32,17 @@ HUGE_BODY = 24 * MEGABYTE
 MEMORY_FOR_IT = 400 * MEGABYTE
 
 
-def _max_model_len(server: Endpoint) -> int:
-    listed = object_of(server.request("GET", "/v1/models")).get("data")
-    lengths = {it.get("id"): it.get("max_model_len") for it in listed or () if isinstance(it, dict)}
-    length = lengths.get(server.model)
-    assert isinstance(length, int) and length > 0, (
-        f"/v1/models: expected max_model_len of {server.model}, seen {lengths}"
-    )
-    return length
-
-
 def _words(count: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": "a " * count + "a"}]
 
 
 @pytest.mark.smoke
 @pytest.mark.requirement("QVL-ROB-023")
-def test_context_overflow(server: Endpoint, evidence: Evidence) -> None:
+def test_context_overflow(
+    server: Endpoint, deployment: PlannedDeployment, evidence: Evidence
+) -> None:
     """A prompt that fills the context is answered; a longer one is refused, naming the limit."""
-    limit = _max_model_len(server)
+    limit = context_length(server, deployment)
     few, many = (
         tokens_of(chat(server, _words(count), max_tokens=1), "prompt_tokens")
         for count in (100, 300)
@@ -86,7 +78,7 @@ def test_context_overflow_by_pictures(
     server: Endpoint, deployment: PlannedDeployment, refuses: Refusing
 ) -> None:
     """Pictures that do not fit into the context are refused, not cut."""
-    limit = _max_model_len(server)
+    limit = context_length(server, deployment)
     constants, allowed = deployment.profile.image, deployment.deployment.images
     side = next(
         (
