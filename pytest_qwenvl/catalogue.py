@@ -37,6 +37,13 @@ JUDGE_NAMES = (
     "served-baseline",
     "load",
     "budgets",
+    "soak-memory",
+    "soak-device-memory",
+    "soak-descriptors",
+    "soak-requests",
+    "soak-answers",
+    "soak-latency",
+    "soak-survival",
     "latency-baseline",
 )
 """What ``report.judges`` can decide from a measurement, without running anything."""

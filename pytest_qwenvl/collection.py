@@ -31,6 +31,7 @@ GROUP_ORDER = (
     "latency",
     "accuracy",
     "consistency",
+    "soak",
 )
 
 
@@ -220,6 +221,21 @@ def drop_comparisons(items: list[pytest.Item], catalogue: Catalogue) -> list[pyt
     dropped = [item for item in items if compares(item)]
     items[:] = [item for item in items if not compares(item)]
     return dropped
+
+
+def drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Remove, and return, the items of the group soak, for a run without ``--soak``.
+
+    Raises:
+        UsageProblem: nothing else was selected.
+    """
+    dropped = [item for item in items if item.get_closest_marker("soak")]
+    if dropped and len(dropped) == len(items):
+        raise UsageProblem(
+            "only tests of the group soak are selected, and a soak takes as long as it is told: "
+            "say how many minutes with --soak, for example --soak=60"
+        )
+    return drop(items, "soak") if dropped else []
 
 
 def held_back(dropped: list[pytest.Item]) -> list[NotRun]:

@@ -40,6 +40,7 @@ class Config(BaseModel):
             the only one it lists.
         api_key_env: name of the variable that holds the endpoint's key.
         load_seed: of the prompts, pictures and arrival times of loads.
+        soak: minutes that a server is soaked; None leaves the group soak out.
         waivers: file of known failures.
         baseline: report of an earlier run to compare with.
         catalogue: the suite's catalogue of requirements; None outside a conformance suite.
@@ -63,6 +64,7 @@ class Config(BaseModel):
     served_model_name: str | None = None
     api_key_env: str | None = None
     load_seed: int = 0
+    soak: float | None = None
     waivers: Path | None = None
     baseline: Path | None = None
     catalogue: Path | None = None

@@ -15,6 +15,8 @@ import pytest
 
 from pytest_qwenvl.errors import UsageProblem
 
+_LONGEST_SOAK = 7 * 24 * 60  # minutes
+
 
 def _positive(text: str) -> int:
     try:
@@ -30,6 +32,18 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) >= 2**32:
         raise UsageProblem(f"--load-seed {text}: needs a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _LONGEST_SOAK:
+        raise UsageProblem(
+            f"--soak {text}: needs a number of minutes above 0, at most {_LONGEST_SOAK} (a week)"
+        )
+    return number
 
 
 def _choice(option: str, *choices: str) -> Callable[[str], str]:
@@ -136,6 +150,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("--load-seed", "qwenvl_load_seed", "load_seed", _seed, "N",
            "seed of prompts, pictures and arrival times of loads (default 0: the same load on "
            "every run); another one for a server that has seen this load before"),
+    Option("--soak", "qwenvl_soak", "soak", _minutes, "MINUTES",
+           "soak each model's smallest server under a mixed load for so long, and watch it (group "
+           "soak, which is left out without this)"),
     Option("--waivers", "qwenvl_waivers", "waivers", read_path, "FILE",
            "known failures, each with a reason, an owner and the day it expires"),
 )  # fmt: skip

@@ -188,4 +188,5 @@ _REPRODUCED = {
     "--endpoint",
     "--api-key-env",
     "--served-model-name",
+    "--soak",
 }

@@ -34,6 +34,7 @@ _MARKERS = (
     "latency: loads against budgets",
     "robustness: bad input and overload",
     "security: what a server must refuse",
+    "soak: a server under load for minutes or hours, judged by what grows (--soak)",
     "qwenvl_unplanned: set by the plugin on a test without a deployment",
     "qwenvl_elsewhere: set by the plugin on a test that is another part's of the run",
     "qwenvl_held_back(reason): set by the plugin on a test of a deployment that cannot be run",
@@ -211,12 +212,24 @@ def pytest_collection_modifyitems(
         left_out += collection.decide_once(items, catalogue)
         if config_of(config).baseline is None:
             left_out += collection.drop_comparisons(items, catalogue)
+        if config_of(config).soak is None:
+            left_out += _drop_soaks(items)
         left_out += collection.drop(items, "qwenvl_elsewhere")
         if left_out:
             config.hook.pytest_deselected(items=left_out)
         if any(collection.planned_of(item) for item in items):
             collection.order(items, plan_of(config), groups)
     return result
+
+
+def _drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
+    from pytest_qwenvl.collection import drop_soaks
+    from pytest_qwenvl.errors import UsageProblem
+
+    try:
+        return drop_soaks(items)
+    except UsageProblem as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:

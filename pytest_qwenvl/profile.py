@@ -25,6 +25,7 @@ from pytest_qwenvl.profile_fields import (
     Source,
 )
 from pytest_qwenvl.profile_latency import LatencyWorkload, OfflineBench
+from pytest_qwenvl.profile_soak import SoakLoad
 
 
 class Weights(Model):
@@ -136,6 +137,7 @@ class ModelProfile(Model):
     accuracy: list[AccuracyFloor] = Field(default_factory=list)
     latency: list[LatencyWorkload] = Field(default_factory=list)
     offline_bench: list[OfflineBench] = Field(default_factory=list)
+    soak: SoakLoad | None = None
     notes: list[str] = Field(default_factory=list)
     path: Path = Field(default=Path(), exclude=True)
     sources: tuple[Path, ...] = Field(default=(), exclude=True)

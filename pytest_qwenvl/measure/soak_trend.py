@@ -20,6 +20,7 @@ what rose before and came to rest, over the last half.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,9 +111,7 @@ def growth_of(
     if len(kept) < SPANS * SAMPLES_IN_SPAN:
         needed = _minutes_for_samples(times, warm_up)
         why = f"{len(kept)} samples after the warm-up, {SPANS * SAMPLES_IN_SPAN} are needed"
-        return Growth(
-            "cannot tell", why, 0.0, -math.inf, math.inf, 0.0, warm_up, until, needed
-        )
+        return Growth("cannot tell", why, 0.0, -math.inf, math.inf, 0.0, warm_up, until, needed)
     at, value = (np.asarray(column, dtype=float) for column in zip(*kept, strict=True))
     slope, low, high = sen_interval(at, value, level)
     grown, why = _sustained(value, level, tolerance)
@@ -194,7 +193,7 @@ def _sustained(value: Numbers, level: float, tolerance: Tolerance) -> tuple[floa
     grown = medians[-1] - medians[0]
     if grown < tolerance.least:
         return grown, "it grew by less than the least amount that is called growth"
-    risen = sum(late > early for early, late in zip(medians, medians[1:], strict=False))
+    risen = sum(late > early for early, late in itertools.pairwise(medians))
     if probability_at_least(risen, SPANS - 1, 0.5) > level:
         return grown, f"it rose in {risen} of {SPANS - 1} steps between spans only"
     half = SPANS // 2
@@ -216,9 +215,8 @@ def _minutes_for_samples(times: Sequence[float], warm_up: float) -> float | None
     if len(times) < 2 or times[-1] <= times[0]:
         return None
     interval = (times[-1] - times[0]) / (len(times) - 1)
-    # The warm-up is a share of the load where it is not a least time.
-    share = min(0.9, warm_up / times[-1])
-    return _proposed(SPANS * SAMPLES_IN_SPAN * interval * 1.1 / (1 - share) / 60)
+    # A longer soak may have a longer warm-up; half as much again has room for it.
+    return _proposed((warm_up + 1.5 * SPANS * SAMPLES_IN_SPAN * interval) / 60)
 
 
 def _minutes_needed(

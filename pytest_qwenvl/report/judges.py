@@ -25,8 +25,12 @@ from pytest_qwenvl.measure.latency import judge_budgets, judge_load
 from pytest_qwenvl.measure.latency_baseline import judge_against_baseline as judge_latency_baseline
 from pytest_qwenvl.measure.lm_eval_result import Evaluation
 from pytest_qwenvl.measure.load_evidence import KIND as LOAD
+from pytest_qwenvl.measure.soak import SOAK_JUDGES
+from pytest_qwenvl.measure.soak_record import KIND as SOAK
+from pytest_qwenvl.measure.soak_record import Soak
 from pytest_qwenvl.profile_accuracy import AccuracyFloor
 from pytest_qwenvl.profile_latency import LatencyWorkload
+from pytest_qwenvl.profile_soak import SoakLoad
 
 TableT = TypeVar("TableT", AccuracyFloor, LatencyWorkload)
 
@@ -99,6 +103,24 @@ def _table_of(case: Case, table: type[TableT], where: str, key: str, name: str) 
     )
 
 
+def _soak_load_of(case: Case) -> SoakLoad:
+    if not isinstance(case.measurement, Soak):
+        raise MeasurementError(
+            f"a {type(case.measurement).__name__} was not watched over minutes; expected a soak"
+        )
+    table = case.profile.get("soak")
+    if table is None:
+        raise MeasurementError("the profile kept in the report has no soak")
+    try:
+        return SoakLoad.model_validate(table)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise MeasurementError(
+            f"the soak of the profile kept in the report cannot be read: {at}: {first['msg']}"
+        ) from problem
+
+
 class Judge(NamedTuple):
     """One way to judge: measurements of which kind, and how."""
 
@@ -118,6 +140,14 @@ def _baseline(case: Case) -> Judgement:
     return judge_against_baseline(case.measurement, case.baseline, _floor_of(case))
 
 
+def _of_soaks(judge: Callable[[Soak, SoakLoad], Judgement]) -> Judge:
+    def decide(case: Case) -> Judgement:
+        load = _soak_load_of(case)
+        return judge(case.measurement, load)
+
+    return Judge(SOAK, decide)
+
+
 JUDGES: dict[str, Judge] = {
     "score": Judge(EVALUATION, _score),
     "answers": Judge(EVALUATION, _answers),
@@ -131,4 +161,5 @@ JUDGES: dict[str, Judge] = {
         LOAD,
         lambda case: judge_latency_baseline(case.measurement, case.baseline, _workload_of(case)),
     ),
+    **{name: _of_soaks(judge) for name, judge in SOAK_JUDGES.items()},
 }

@@ -15,6 +15,8 @@ from pytest_qwenvl.measure.accuracy_evidence import SERVED_KIND as SERVED_EVALUA
 from pytest_qwenvl.measure.accuracy_evidence import evaluation_from
 from pytest_qwenvl.measure.load_evidence import KIND as LOAD
 from pytest_qwenvl.measure.load_evidence import load_from
+from pytest_qwenvl.measure.soak_record import KIND as SOAK
+from pytest_qwenvl.measure.soak_record import soak_from
 from pytest_qwenvl.report.results import Result, RunRecord
 
 MEASUREMENT = "measurement"
@@ -27,6 +29,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     EVALUATION: evaluation_from,
     SERVED_EVALUATION: evaluation_from,
     LOAD: load_from,
+    SOAK: soak_from,
 }
 
 
@@ -39,7 +42,7 @@ class Key(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``evaluation``, ``served-evaluation`` or ``load``."""
+        """``evaluation``, ``served-evaluation``, ``load`` or ``soak``."""
         return self.text.partition(" ")[0]
 
     @property

@@ -23,6 +23,7 @@ GROUPS = (
     "security",
     "accuracy",
     "latency",
+    "soak",
 )
 """Columns of the summary, in order; groups it does not name follow."""
 
