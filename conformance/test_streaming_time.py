@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from conformance.asking import chat, text_of
 from conformance.exchanges import CHAT, COUNTING, ENDLESS, asking
+from conformance.raw_http import connection, post
 from conformance.streams import stream
 from pytest_qwenvl.capabilities import Capabilities
 from pytest_qwenvl.engines.endpoint import Endpoint
@@ -71,32 +74,23 @@ def test_incremental(
 
 
 @pytest.mark.requirement("QVL-STR-016")
-def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence: Evidence) -> None:
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "plain"])
+def test_disconnect_frees(
+    server: Endpoint, capabilities: Capabilities, evidence: Evidence, streamed: bool
+) -> None:
     """The request of a client that leaves stops running, and the next one is answered."""
     capabilities.require("metrics")
     before = _running_when(server, lambda running: running <= 0, SEEN_WITHIN)
-    body = asking(server, COUNTING, stream=True, **ENDLESS)
+    body = asking(server, COUNTING, **ENDLESS)
     del body["max_tokens"]  # The whole context: far more than is written in FREED_WITHIN.
-    with server.request("POST", CHAT, json=body, stream=True) as response:
-        assert response.status_code == 200, (
-            f"expected 200, seen {response.status_code}: {response.text[:300]}"
-        )
-        # Held until the client leaves: an iterator that is dropped closes the connection.
-        pieces = response.iter_content(chunk_size=None)
-        first = [next(pieces, b"") for _ in range(3)]
+    with _open_stream(server, body) if streamed else _waiting(server, body):
         during = _running_when(server, lambda running: running > before, SEEN_WITHIN)
     left, finished = time.monotonic(), sum(_values(server, FINISHED))
     after = _running_when(server, lambda running: running <= before, FREED_WITHIN)
     took = time.monotonic() - left
     evidence.record(before=before, during=during, after=after, seconds=round(took, 3))
-    assert all(first), f"expected a stream that goes on, seen {first}"
-    if len(seen := _characters(b"".join(first))) > 1:
-        raise InconclusiveError(
-            f"the stream is one that may end by itself: logit_bias had no effect (QVL-OAI-017 "
-            f"decides that), seen {''.join(sorted(seen))!r}"
-        )
     assert during > before, (
-        f"{RUNNING}: expected more than {before:g} while a stream is open, seen {during:g}"
+        f"{RUNNING}: expected more than {before:g} while a client waits, seen {during:g}"
     )
     others = sum(_values(server, FINISHED)) - finished
     if before > 0 and others > 1:
@@ -108,6 +102,37 @@ def test_disconnect_frees(server: Endpoint, capabilities: Capabilities, evidence
         f"seen {after:g}"
     )
     text_of(chat(server, [{"role": "user", "content": COUNTING}], max_tokens=4))
+
+
+@contextlib.contextmanager
+def _open_stream(server: Endpoint, body: dict[str, Any]) -> Iterator[None]:
+    """A stream that goes on, of which the first pieces were read; its client leaves at the end."""
+    with server.request("POST", CHAT, json=body | {"stream": True}, stream=True) as response:
+        assert response.status_code == 200, (
+            f"expected 200, seen {response.status_code}: {response.text[:300]}"
+        )
+        # Held until the client leaves: an iterator that is dropped closes the connection.
+        pieces = response.iter_content(chunk_size=None)
+        first = [next(pieces, b"") for _ in range(3)]
+        assert all(first), f"expected a stream that goes on, seen {first}"
+        if len(seen := _characters(b"".join(first))) > 1:
+            raise InconclusiveError(
+                f"the stream is one that may end by itself: logit_bias had no effect (QVL-OAI-017 "
+                f"decides that), seen {''.join(sorted(seen))!r}"
+            )
+        yield
+
+
+@contextlib.contextmanager
+def _waiting(server: Endpoint, body: dict[str, Any]) -> Iterator[None]:
+    """A connection that waits for a plain answer; its client leaves at the end."""
+    with connection(server, SEEN_WITHIN) as its:
+        its.sendall(post(server, CHAT, json.dumps(body).encode()))
+        yield
+        its.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            answer = its.recv(4096)
+            raise InconclusiveError(f"answered before its client could leave: {answer[:200]!r}")
 
 
 def _characters(events: bytes) -> set[str]:
