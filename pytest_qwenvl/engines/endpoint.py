@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_qwenvl.engines.exchanges import Journal, client_hooks
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import openai
     import requests
 
+# vLLM's server ends a connection that nobody used for 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE), and on a
+# busy host a request meets that end; one that was used within this time is used again (seconds).
+_KEPT = 1.0
 _DEATH_NOTICE = 1.0  # seconds in which a broken connection may turn out to be a dead engine
 
 
@@ -93,6 +97,7 @@ class Endpoint:
             # Not every server says that it ends the connection, as vLLM 0.23.0 does after refusals
             # that it takes for failures of its own; the next request must not meet that.
             session.close()
+        self._local.used = time.monotonic()
         return response
 
     def openai_client(self, timeout: float = 60.0) -> openai.OpenAI:
@@ -150,6 +155,8 @@ class Endpoint:
             session.verify = _authority() or True
             self._local.session = session
             self._sessions.append(session)
+        elif time.monotonic() - getattr(self._local, "used", 0.0) > _KEPT:
+            session.close()
         return session
 
 
