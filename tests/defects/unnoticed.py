@@ -9,8 +9,6 @@ UNNOTICED = (
     "A clip of which the first frame is seen throughout: the reference checkpoint was not taught "
     "to see anything move, so that no question tells; VID-004 and VID-005 look at frames that are "
     "alike, and at their number.",
-    "Requests without a stream that run on after their client left: QVL-STR-016 and QVL-SRV-016 "
-    "look at streams alone.",
     "Each request worked on twice: an attached server seems to have another client then, and "
     "QVL-SRV-014 is INCONCLUSIVE, which says so.",
     "Blanks stripped off the ends of texts: chat templates of some models do so themselves.",
