@@ -95,6 +95,6 @@ class EvaluationProgress:
         """What to show once ``line`` was seen; empty while there is nothing to tell."""
         self._bar = progress_of(line) or self._bar
         if found := _SCORE.search(line):
-            done, total, score = found.groups()
-            self._score = f"score so far {score} ({done} of {total} judged)"
+            # Answers come in batches, so a bar of another thing may have other numbers.
+            self._score = "score so far {2} ({0} of {1} answers)".format(*found.groups())
         return ", ".join(filter(None, [str(self._bar or ""), self._score]))

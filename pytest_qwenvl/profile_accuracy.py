@@ -47,9 +47,17 @@ class AnswerLimits(Model):
 
 
 class Margin(Model):
-    """The loss against a baseline that is still acceptable, as a share of all items (0 to 1)."""
+    """The loss against a baseline that is still acceptable, as a share of all items (0 to 1).
+
+    Attributes:
+        worse_confidence: of the proof that a run is worse; the floor's where it is not given. A
+            lower one proves smaller losses and calls a run worse that is as good more often, which
+            is for the owner of a profile to choose: `docs/judging.md` has the figures. That a loss
+            of the margin is ruled out is proven at the floor's confidence in any case.
+    """
 
     value: float = Field(gt=0, lt=1)
+    worse_confidence: float | None = Field(default=None, gt=0.5, lt=1)
     source: Source
 
 

@@ -75,8 +75,8 @@ def judge_against_baseline(new: Evaluation, old: Evaluation, floor: AccuracyFloo
 
     INVALID when the two cannot be paired, or either is not what the profile's floor is about.
     PASS when a loss of the profile's margin is ruled out at the floor's confidence, were there
-    even a smaller one that is certain. Else FAIL when the loss is proven (exact McNemar), and
-    INCONCLUSIVE when the items can show neither.
+    even a smaller one that is certain. Else FAIL when the loss is proven (exact McNemar, at the
+    margin's own confidence where it has one), and INCONCLUSIVE when the items can show neither.
     """
     evidence: dict[str, Any] = {
         "task": new.task,
@@ -84,6 +84,7 @@ def judge_against_baseline(new: Evaluation, old: Evaluation, floor: AccuracyFloo
         "baseline_score": old.score,
         "baseline_file": str(old.path),
         "confidence": floor.confidence,
+        "worse_confidence": _worse_confidence(floor),
         "margin": floor.margin.value if floor.margin else None,
     }
     reasons = incomparable_reasons(new, old)
@@ -100,7 +101,12 @@ def judge_against_baseline(new: Evaluation, old: Evaluation, floor: AccuracyFloo
     same = sum(item.answer == there[key].answer for key, item in here.items())
     # Without a margin nothing is within it; any number serves for the rest of the test.
     test = judge_pairs(
-        len(lost), len(won), new.n, floor.margin.value if floor.margin else 0.5, floor.confidence
+        len(lost),
+        len(won),
+        new.n,
+        floor.margin.value if floor.margin else 0.5,
+        floor.confidence,
+        _worse_confidence(floor),
     )
     within = test.within and floor.margin is not None
     evidence |= {
@@ -122,14 +128,21 @@ def judge_against_baseline(new: Evaluation, old: Evaluation, floor: AccuracyFloo
     return _concluded(test, within, seen, floor, evidence)
 
 
+def _worse_confidence(floor: AccuracyFloor) -> float:
+    own = floor.margin.worse_confidence if floor.margin else None
+    return floor.confidence if own is None else own
+
+
 def _concluded(
     test: PairedTest, within: bool, seen: str, floor: AccuracyFloor, evidence: dict[str, Any]
 ) -> Judgement:
     stated = f"at {floor.confidence:.4g} confidence"
+    proven = f"at {_worse_confidence(floor):.4g} confidence"
     if floor.margin is None:
         unknown = "the profile states no margin, so that no run can be proven no worse"
     else:
-        unknown = f"neither a loss nor one below {floor.margin.value:g} is proven {stated}"
+        at = stated if stated == proven else f"({proven} and {stated})"
+        unknown = f"neither a loss nor one below {floor.margin.value:g} is proven {at}"
     if within:
         assert floor.margin is not None
         small = "; a smaller loss is certain" if test.worse else ""
@@ -141,7 +154,7 @@ def _concluded(
     if test.worse:
         return Judgement(
             Outcome.FAIL,
-            f"{seen}: worse {stated} (exact McNemar, p = {test.p_worse:.2g})",
+            f"{seen}: worse {proven} (exact McNemar, p = {test.p_worse:.2g})",
             evidence,
         )
     return Judgement(

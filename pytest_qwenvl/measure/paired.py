@@ -53,7 +53,14 @@ class PairedTest:
     within: bool
 
 
-def judge_pairs(lost: int, won: int, n: int, margin: float, confidence: float) -> PairedTest:
+def judge_pairs(
+    lost: int,
+    won: int,
+    n: int,
+    margin: float,
+    confidence: float,
+    worse_confidence: float | None = None,
+) -> PairedTest:
     """Compare two runs over the same ``n`` items.
 
     Args:
@@ -61,10 +68,13 @@ def judge_pairs(lost: int, won: int, n: int, margin: float, confidence: float) -
         won: items wrong before and right now.
         margin: the loss that is still acceptable (0 to 1, as a share of all items).
         confidence: of either test, one-sided.
+        worse_confidence: of the first of them, where it has another.
 
     Raises:
         ValueError: impossible counts, margin or confidence.
     """
+    worse_confidence = confidence if worse_confidence is None else worse_confidence
+    check_share("confidence", worse_confidence)
     check_counts(lost + won, n)
     if lost < 0 or won < 0:
         raise ValueError(f"{lost} lost and {won} won: needs 0 or more of each")
@@ -81,7 +91,7 @@ def judge_pairs(lost: int, won: int, n: int, margin: float, confidence: float) -
         interval=bootstrap_interval(lost, won, n),
         p_worse=p_worse,
         p_within=p_within,
-        worse=p_worse <= 1 - confidence,
+        worse=p_worse <= 1 - worse_confidence,
         within=p_within <= 1 - confidence,
     )
 

@@ -62,11 +62,13 @@ def test_impossible_counts(lost: int, won: int, n: int, margin: float, confidenc
         judge_pairs(lost, won, n, margin, confidence)
 
 
-def simulate(n: int, disagreement: float, loss: float, seed: int) -> tuple[float, float]:
+def simulate(
+    n: int, disagreement: float, loss: float, seed: int, worse_confidence: float = 0.95
+) -> tuple[float, float]:
     """Shares of runs that are proven worse, and that are proven within 2 points."""
     shares = [(disagreement + loss) / 2, (disagreement - loss) / 2, 1 - disagreement]
     drawn = default_rng(seed).multinomial(n, shares, size=RUNS).tolist()
-    tests = [judge_pairs(lost, won, n, 0.02, 0.95) for lost, won, _ in drawn]
+    tests = [judge_pairs(lost, won, n, 0.02, 0.95, worse_confidence) for lost, won, _ in drawn]
     return sum(it.worse for it in tests) / RUNS, sum(it.within for it in tests) / RUNS
 
 
