@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
         "reports", type=Path, nargs="+", metavar="REPORT", help="report.json, or its folder"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write MODEL.TASK.json to this folder"
+        "--output", type=Path, metavar="DIR", help="write MODEL.TASK.HARNESS.json to this folder"
     )
     parser.set_defaults(run=_run)
 
@@ -58,7 +58,7 @@ def references_of(runs: Mapping[Path, RunRecord]) -> list[Reference]:
         UsageProblem: reports of different engines or hosts, a report twice, one whose evaluation
             cannot be judged, too few of them, or none with an evaluation.
     """
-    from pytest_qwenvl.measure.accuracy_evidence import KIND
+    from pytest_qwenvl.measure.accuracy_evidence import KINDS
     from pytest_qwenvl.measure.calibration import calibrate
     from pytest_qwenvl.report.measurements import Measurements
 
@@ -67,7 +67,7 @@ def references_of(runs: Mapping[Path, RunRecord]) -> list[Reference]:
     for path, run in runs.items():
         measurements = Measurements(run)
         for key in measurements:
-            if key.kind != KIND:
+            if key.kind not in KINDS:
                 continue
             its = found.setdefault(key.alike, {})
             # In a merged report several runs have the same evaluation.
@@ -122,6 +122,7 @@ def _profile_lines(reference: Reference) -> str:
         f"{len(reference.uneven)} of {reference.items} items differ between runs\n"
         "[[accuracy]]\n"
         f"task = {json.dumps(reference.task)}\n"
+        f"harness = {json.dumps(reference.harness)}\n"
         f"floor = {reference.floor}\n"
         "calibrated = true\n"
         f"source = {json.dumps(reference.source)}\n"
@@ -131,7 +132,7 @@ def _profile_lines(reference: Reference) -> str:
 def _write(directory: Path, reference: Reference) -> None:
     from pytest_qwenvl.report.directory import replace_file
 
-    path = directory / f"{reference.model}.{reference.task}.json"
+    path = directory / f"{reference.model}.{reference.task}.{reference.harness}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         replace_file(path, reference.model_dump_json(indent=2) + "\n")

@@ -144,9 +144,13 @@ def calibrate(
     )
 
 
+# Where the weights lie is no matter, since their digest is known; nor is a server's port.
+_PLACES = ("pretrained", "base_url")
+
+
 def _arguments(evaluation: Evaluation) -> dict[str, Any]:
-    """The engine's arguments; where the weights lie is no matter, their digest is known."""
-    return {name: it for name, it in evaluation.model_arguments.items() if name != "pretrained"}
+    """The engine's arguments, or those of the client that asked it."""
+    return {name: it for name, it in evaluation.model_arguments.items() if name not in _PLACES}
 
 
 def _agreement(runs: Sequence[Evaluation]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ import pytest
 from conformance.asking import questions
 from conformance.test_accuracy import _QUICK, _SEED
 from pytest_qwenvl.engines.offline import Generation
-from pytest_qwenvl.errors import MeasurementError
+from pytest_qwenvl.errors import EngineError, MeasurementError
 from tests.measure.evaluations import answered
 
 
@@ -38,6 +38,25 @@ def evaluate(deployment, npu_lease):
         return answered(range(first, last), floor.items, empty)
 
     return evaluation
+
+
+@pytest.fixture
+def evaluate_served(deployment, server):
+    def evaluation(floor):
+        with open("evaluations", "a") as file:
+            file.write("one\\n")
+        if os.environ["EVALUATION"] == "unanswered":
+            raise EngineError("a request was not answered: 500")
+        first, last, empty = map(int, os.environ["EVALUATION"].split())
+        harness = os.environ.get("HARNESS", "local-chat-completions")
+        return answered(range(first, last), floor.items, empty, harness=harness)
+
+    return evaluation
+
+
+@pytest.fixture(scope="session")
+def server(deployment):
+    return None
 
 
 class Played:
@@ -73,6 +92,10 @@ value = 0.05
 source = "invented for this test"
 """
 SCORE, QUICK, ANSWERS, BASELINE = (f"QVL-ACC-{number:03}" for number in (1, 2, 3, 4))
+SERVED_SCORE, SERVED_ANSWERS, SERVED_BASELINE = (f"QVL-ACC-{number:03}" for number in (5, 6, 7))
+SERVED = ACCURACY.replace(
+    'deployment = "offline-1npu"', 'deployment = "serve-1npu"\nharness = "local-chat-completions"'
+)
 
 
 @pytest.fixture
@@ -102,6 +125,7 @@ def suite_of_accuracy(tmp_path: Path) -> Suite:
     suite = Suite(tmp_path / "checkout")
     (suite.suite / "test_suite.py").unlink()
     shutil.copy(CHECKOUT / "conformance" / "test_accuracy.py", suite.suite)
+    shutil.copy(CHECKOUT / "conformance" / "test_accuracy_served.py", suite.suite)
     shutil.copy(CHECKOUT / "conformance" / "requirements.toml", suite.suite)
     (suite.suite / "conftest.py").write_text(CONFTEST)
     profile = suite.profile(deployments=[("offline", 1)])
@@ -155,3 +179,61 @@ def test_against_an_earlier_run(accuracy: Any, suite_of_accuracy: Suite, tmp_pat
     # A loss of eight items in 120 does not show against the floor.
     assert (lossy[SCORE], lossy[BASELINE]) == ("PASS", "FAIL")
     assert accuracy("4 110 0", baseline)[BASELINE] == "INCONCLUSIVE"
+
+
+@pytest.fixture
+def served(suite_of_accuracy: Suite) -> Suite:
+    """The suite, with a floor of the served model alone."""
+    profile = suite_of_accuracy.profile(deployments=[("serve", 1)])
+    profile.write_text(profile.read_text() + SERVED)
+    return suite_of_accuracy
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "score", "answers"),
+    [
+        ("0 110 0", "PASS", "PASS"),
+        ("0 40 0", "FAIL", "PASS"),
+        ("0 70 0", "INCONCLUSIVE", "PASS"),
+        ("0 110 4", "FAIL", "FAIL"),
+        # A server that does not answer is the product's failure, not the suite's.
+        ("unanswered", "FAIL", "FAIL"),
+    ],
+)
+def test_served_outcomes(
+    accuracy: Any, served: Suite, evaluation: str, score: str, answers: str
+) -> None:
+    assert accuracy(evaluation) == {SERVED_SCORE: score, SERVED_ANSWERS: answers}
+    assert evaluations(served) == 1
+
+
+def test_another_harness_is_no_score_of_a_server(accuracy: Any, served: Suite) -> None:
+    outcomes = accuracy("0 120 0", HARNESS="vllm-vlm")
+    assert outcomes[SERVED_SCORE] == "INVALID"
+
+
+def test_served_and_offline_beside_each_other(
+    accuracy: Any, suite_of_accuracy: Suite, tmp_path: Path
+) -> None:
+    """Each is judged by its own floor and paired with its own kind."""
+    suite = suite_of_accuracy
+    profile = suite.profile(deployments=[("offline", 1), ("serve", 1)])
+    harder = SERVED.replace("floor = 0.6", "floor = 0.95")
+    profile.write_text(profile.read_text() + ACCURACY + harder)
+    seen = accuracy("0 100 0")
+    assert seen == {
+        QUICK: "PASS", SCORE: "PASS", ANSWERS: "PASS", SERVED_SCORE: "FAIL", SERVED_ANSWERS: "PASS",
+    }  # fmt: skip
+    assert evaluations(suite) == 2
+    earlier = tmp_path / "earlier.json"
+    shutil.copy(suite.report / "report.json", earlier)
+    again = accuracy("0 100 0", f"--baseline={earlier}")
+    assert (again[BASELINE], again[SERVED_BASELINE]) == ("PASS", "PASS")
+    # Judged later against the same run: each comparison once, of its own requirement.
+    run = judge_again(read_report(suite.report), read_report(earlier)).run
+    compared = [
+        (it.requirement, it.deployment)
+        for it in run.results
+        if it.requirement in (BASELINE, SERVED_BASELINE)
+    ]
+    assert sorted(compared) == [(BASELINE, "offline-1npu"), (SERVED_BASELINE, "serve-1npu")]

@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 RECORDS = sorted((CHECKOUT / "conformance" / "references").glob("*.json"))
 PROFILES = load_profiles([CHECKOUT / "conformance" / "profiles"])
 CALIBRATED = [
-    (profile.name, floor.task)
+    (profile.name, floor.task, floor.harness)
     for profile in PROFILES.values()
     for floor in profile.accuracy
     if floor.calibrated
@@ -23,16 +23,16 @@ CALIBRATED = [
 
 def test_every_calibrated_floor_has_its_record() -> None:
     assert CALIBRATED
-    assert [f"{model}.{task}.json" for model, task in sorted(CALIBRATED)] == [
-        path.name for path in RECORDS
-    ]
+    assert sorted(".".join([*its, "json"]) for its in CALIBRATED) == [it.name for it in RECORDS]
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_floor_is_what_the_runs_of_this_checkpoint_gave(path: Path) -> None:
     record = Reference.model_validate_json(path.read_text(encoding="utf-8"))
     profile = PROFILES[record.model]
-    (floor,) = [it for it in profile.accuracy if it.task == record.task]
+    (floor,) = [
+        it for it in profile.accuracy if (it.task, it.harness) == (record.task, record.harness)
+    ]
     assert (floor.floor, floor.harness, floor.items, floor.metric, floor.deployment) == (
         record.floor, record.harness, record.items, record.metric, record.deployment,
     )  # fmt: skip

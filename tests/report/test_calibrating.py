@@ -33,7 +33,7 @@ def reports(folder: Path, rights: list[Any], **fields: Any) -> list[str]:
 def test_reference_of_five_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "references"
     assert main(["calibrate", *reports(tmp_path, RIGHT), "--output", str(out)]) == 0
-    reference = Reference.model_validate_json((out / f"{MODEL}.colours.json").read_text())
+    reference = Reference.model_validate_json((out / f"{MODEL}.colours.vllm-vlm.json").read_text())
     scores = [540 / 900, 539 / 900, 540 / 900, 538 / 900, 540 / 900]
     mean = sum(scores) / 5
     assert list(reference.runs.values()) == pytest.approx(scores)
@@ -116,3 +116,30 @@ def test_reports_without_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFix
     paths = [stored(tmp_path, run(results=[result()], run_id=str(n)), str(n)) for n in range(5)]
     assert main(["calibrate", *paths]) == 2
     assert "keeps an evaluation" in capsys.readouterr().err
+
+
+def test_a_served_model_has_a_reference_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever port its server had; and runs of the two harnesses never make one."""
+    limit = FLOOR.model_copy(update={"harness": "local-chat-completions"})
+    served = [
+        measured(
+            answered(
+                right, 900, harness="local-chat-completions",
+                model_arguments={"base_url": f"http://127.0.0.1:{8000 + number}/v1"},
+            ),
+            limit=limit, run_id=f"r{number}", host=HOST, versions=VERSIONS,
+        )
+        for number, right in enumerate(RIGHT)
+    ]  # fmt: skip
+    paths = [stored(tmp_path, its, its.run_id) for its in served]
+    out = tmp_path / "references"
+    assert main(["calibrate", *paths, "--output", str(out)]) == 0
+    assert 'harness = "local-chat-completions"' in capsys.readouterr().out
+    (path,) = out.iterdir()
+    assert path.name == f"{MODEL}.colours.local-chat-completions.json"
+    offline = reports(tmp_path, RIGHT[:1])
+    assert main(["calibrate", *paths[:4], *offline]) == 2
+    said = capsys.readouterr().err
+    assert "served-evaluation" in said and "4 runs; a reference takes at least 5" in said
