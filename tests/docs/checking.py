@@ -71,7 +71,7 @@ def _own_names(page: Sequence[Block]) -> set[str]:
 def _check_argv(argv: list[str], own: set[str]) -> None:
     while argv and _ASSIGNMENT.match(argv[0]):
         argv = argv[1:]
-    if not argv or ELLIPSIS in argv[0]:
+    if not argv or ELLIPSIS in argv[0] or argv[0] in {".", "source"}:
         return
     program, rest = Path(argv[0]).name, argv[1:]
     if program in {"python", "python3"} and rest[:1] == ["-m"]:

@@ -17,7 +17,7 @@ from tests.docs.blocks import CHECKOUT
 from tests.docs.reports import write_reports
 from tests.stand_in_engine.install import clean_environment
 
-_COPIED = ("conformance", "fixtures", "pyproject.toml", "conftest.py", "tox.ini", "README.md")
+_COPIED = ("conformance", "pyproject.toml", "conftest.py", "tox.ini", "README.md")
 Environment = dict[str, str]
 
 
@@ -31,6 +31,8 @@ def checkout(folder: Path, home: Path) -> Environment:
             shutil.copytree(source, folder / name, ignore=ignored)
         else:
             shutil.copy(source, folder / name)
+    # Large, and only read.
+    (folder / "fixtures").symlink_to(CHECKOUT / "fixtures")
     home.mkdir(parents=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return clean_environment(

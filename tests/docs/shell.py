@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.docs.blocks import Block
 
 _BETWEEN = {"&&", "||", ";", "|", "&", "(", ")", "{", "}"}
-_REDIRECT = {">", ">>", "<", "2>", ">&", "&>"}
+_REDIRECT = {">", ">>", "<", ">&", "&>"}
 ELLIPSIS = "…"
 
 
@@ -62,6 +62,9 @@ def words(command: str) -> list[list[str]]:
             found.append([])
         elif word in _REDIRECT:
             skip = True
+            # The number of a stream, as in 2>&1.
+            if found[-1] and found[-1][-1] in {"1", "2"}:
+                found[-1].pop()
         else:
             found[-1].append(word)
     return [it for it in found if it]
