@@ -125,6 +125,11 @@ def offline_partner(plan: Plan, served: PlannedDeployment) -> PlannedDeployment 
     return None
 
 
+def chosen_models(config: Config) -> tuple[str, ...]:
+    """The models asked for by name or glob: those of ``--deployment``, else of ``--model``."""
+    return tuple(name.partition("/")[0] for name in config.deployments) or config.models
+
+
 def _check_known(asked: Sequence[str], chosen: Sequence[tuple[ModelProfile, Path]]) -> None:
     known = [f"{profile.name}/{it.name}" for profile, _ in chosen for it in profile.deployments]
     for name in asked:
@@ -151,8 +156,7 @@ def _choose(
     inventory: Inventory,
     find: Callable[[ModelProfile], FoundWeights],
 ) -> tuple[list[tuple[ModelProfile, Path]], list[NotRun]]:
-    # A part of a run is of its models, whatever the whole was asked for by.
-    models = tuple(name.partition("/")[0] for name in config.deployments) or config.models
+    models = chosen_models(config)
     asked = select_profiles(profiles, models) if models else dict(profiles)
     by_name = {name for name in models if name in profiles}
     usable: list[tuple[ModelProfile, Path]] = []

@@ -155,7 +155,7 @@ def begin_recording(config: pytest.Config) -> Recording:
                 run_id=run_id_of(config),
                 started=time.time(),
                 argv=("pytest", *map(str, config.invocation_params.args)),
-                scope=_scope(config),
+                scope=scope_of(config),
                 backend=plan.inventory.backend if plan.endpoint is None else "",
                 npus=plan.npus,
                 endpoint=plan.endpoint or "",
@@ -190,7 +190,7 @@ def _engine_digests(config: pytest.Config) -> dict[str, str]:
     return record_digests(interpreter.site_packages, [*names, interpreter.distribution])
 
 
-def _scope(config: pytest.Config) -> str:
+def scope_of(config: pytest.Config) -> str:
     """How the run was narrowed, as the user wrote it; empty for the whole suite."""
     endpoint = config_of(config).endpoint
     parts = [f"--endpoint={endpoint}"] if endpoint else []

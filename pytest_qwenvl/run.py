@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from pytest_qwenvl.live import Steps, steps_of
 from pytest_qwenvl.planning import Plan, make_plan
 from pytest_qwenvl.profile_loading import load_profiles
 from pytest_qwenvl.waivers import Waiver, load_waivers
-from pytest_qwenvl.weights import find_weights
+from pytest_qwenvl.weights import FoundWeights, find_weights
 
 if TYPE_CHECKING:
+    from pytest_qwenvl.profile import ModelProfile
     from pytest_qwenvl.report.measurements import Measurements
 
 _CONFIG = pytest.StashKey[Config]()
@@ -103,6 +105,20 @@ def plan_of(config: pytest.Config) -> Plan:
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
     return config.stash[_PLAN]
+
+
+def plan_for(
+    config: pytest.Config, inventory: Inventory, find: Callable[[ModelProfile], FoundWeights]
+) -> Plan:
+    """Plan this run for other devices and weights than this host's, before anything else does.
+
+    Raises:
+        UsageProblem: profiles, weights, devices or options that do not allow the run.
+    """
+    asked = config_of(config)
+    plan = make_plan(asked, load_profiles(asked.profile_directories), inventory, find)
+    config.stash[_PLAN] = plan
+    return plan
 
 
 def _inventory(asked: Config) -> Inventory:

@@ -35,6 +35,17 @@ def merge(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
         UsageProblem: fewer than two, one of them twice, or reports that cannot be joined: another
             suite, catalogue, backend, endpoint, engine, or profile of a model.
     """
+    if len(reports) < 2:
+        raise UsageProblem("merge takes two reports or more; one needs no merging")
+    return join(reports, output)
+
+
+def join(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
+    """As :func:`merge`, of one report or more: the fragments of a fleet may be one.
+
+    Raises:
+        UsageProblem: one of them twice, or reports that cannot be joined.
+    """
     runs = [run for _, run in reports]
     _check(reports)
     repeated = _repeated_measurements(runs)
@@ -78,8 +89,6 @@ def merge(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
 
 
 def _check(reports: Sequence[tuple[Path, RunRecord]]) -> None:
-    if len(reports) < 2:
-        raise UsageProblem("merge takes two reports or more; one needs no merging")
     (first_folder, first), *others = reports
     repeated = [name for name, n in Counter(run.run_id for _, run in reports).items() if n > 1]
     if repeated:
@@ -127,11 +136,8 @@ def _check_engines(reports: Sequence[tuple[Path, RunRecord]]) -> None:
 
 
 def _each_once(values: Iterable[T]) -> list[T]:
-    found: list[T] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+    # Records are frozen and hold no tables here; a fleet's claims are tens of thousands.
+    return list(dict.fromkeys(values))
 
 
 def _hosts(runs: Sequence[RunRecord]) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Several Ray nodes on this machine, in a process of their own: Ray is never in that of the tests.
+
+A program: ``python -m tests.fleet.ray_nodes DEVICES…`` starts a head node and a node for each number
+of virtual devices, all on loopback, and prints the address. ``kill N`` on its standard input ends
+node N without a word to anybody; the end of its input ends all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+CHECKOUT = Path(__file__).parents[2]
+# Ray would else reach for this host's outer address.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+class Nodes:
+    """A running cluster."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+        self._process = process
+        self.address = address
+
+    def kill(self, number: int) -> None:
+        """End a node as a power cut does; returns when it is gone."""
+        self._tell(f"kill {number}")
+
+    def add(self, devices: int) -> None:
+        """Start one more node."""
+        self._tell(f"add {devices}")
+
+    def _tell(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        assert _answer(self._process.stdout) == "done"
+
+
+@contextlib.contextmanager
+def started(
+    *devices: int,
+    log: Path,
+    environment: Mapping[str, str],
+    resource: str = "qwenvl_cpu_device",
+) -> Iterator[Nodes]:
+    """A cluster with a node for each number of devices, gone at the end.
+
+    Args:
+        environment: of the nodes, and so of the child pytests.
+    """
+    # Not in the nodes' own temporary folder: the paths of sockets may not be long.
+    session = Path(tempfile.mkdtemp(prefix="qwenvl-ray-"))
+    with log.open("wb") as words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fleet.ray_nodes", resource, *map(str, devices)],
+            cwd=CHECKOUT,
+            env={**environment, **LOOPBACK, "RAY_TMPDIR": str(session)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+        )
+    try:
+        yield Nodes(process, _answer(process.stdout))
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def _answer(stream: IO[str] | None) -> str:
+    assert stream is not None
+    for line in stream:
+        # Ray writes to standard output too.
+        if line.startswith("{"):
+            return str(json.loads(line)["answer"])
+    raise RuntimeError("the cluster ended; see its log")
+
+
+def _say(answer: str) -> None:
+    print(json.dumps({"answer": answer}), flush=True)
+
+
+def main(resource: str, devices: Sequence[int]) -> None:
+    """Start the nodes, and do what standard input says."""
+    from ray.cluster_utils import Cluster
+
+    def node(count: int) -> dict[str, object]:
+        return {
+            "num_cpus": 0,
+            "resources": {resource: count} if count else {},
+            "node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "object_store_memory": 80 << 20,
+        }
+
+    cluster = Cluster(initialize_head=True, head_node_args=node(0))
+    try:
+        nodes = [cluster.add_node(**node(count)) for count in devices]
+        _say(cluster.address)
+        for line in sys.stdin:
+            command, _, number = line.partition(" ")
+            if command == "kill":
+                cluster.remove_node(nodes[int(number)], allow_graceful=False)
+            else:
+                nodes.append(cluster.add_node(**node(int(number))))
+            _say("done")
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], [int(its) for its in sys.argv[2:]])
