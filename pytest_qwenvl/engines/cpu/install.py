@@ -106,7 +106,17 @@ def wanted(release: str = "") -> Wanted:
             "default one without --vllm"
         )
     entry = known[release]
-    return Wanted(tuple(entry["requirements"]), entry["alone"], tuple(entry["replaced"]))
+    own = [entry["alone"], *entry["requirements"]]
+    named = {_name_of(line) for line in own}
+    # The evaluation harness and its like are the same beside every version.
+    shared = [line for line in requirements() if _name_of(line) not in named]
+    beside = (*entry["requirements"], *shared)
+    return Wanted(beside, entry["alone"], tuple(entry["replaced"]))
+
+
+def _name_of(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    return found.group() if found else ""
 
 
 def installed_interpreter(release: str = "") -> Path | None:
@@ -176,11 +186,9 @@ def _build(folder: Path, content: Wanted) -> Path:
 
 def _dependencies(python: Path, content: Wanted) -> list[str]:
     """What the distribution that was installed alone depends on, without what is replaced."""
-    name = content.alone.partition("==")[0]
-    command = [str(python), "-c", _DEPENDENCIES, name]
+    command = [str(python), "-c", _DEPENDENCIES, _name_of(content.alone)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    named = ((line, re.match(r"[\w.-]+", line)) for line in said.splitlines())
-    return [line for line, name in named if name and name.group() not in content.replaced]
+    return [line for line in said.splitlines() if _name_of(line) not in content.replaced]
 
 
 def _run(command: Sequence[str], *, may_fail: bool = False) -> str | None:
