@@ -63,6 +63,14 @@ def test_prose_is_chinese_under_the_same_headings(name: str) -> None:
         assert _levels(text) == _levels(_english(name).read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("name", _translated())
+def test_no_line_ends_within_a_paragraph(name: str) -> None:
+    # Where a line ends, a reader sees a space, which Chinese has none of.
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"[\u4e00-\u9fff，。；：、）].*\n(?=[^\s#|<*\d-])", prose) == []
+
+
 def test_the_glossary_has_both_languages_in_every_row() -> None:
     text = (CHECKOUT / "docs" / "glossary.md").read_text(encoding="utf-8")
     rows = [it for it in text.splitlines() if re.match(r"\| \*\*", it)]
