@@ -132,5 +132,5 @@ def test_columns_must_fit() -> None:
 
 def test_the_spans_need_what_is_asked_of_them() -> None:
     """With so few spans no count of rises could reach the level, and nothing would be found."""
-    assert 0.5 ** (SPANS - 1) < (1 - TOLERANCE.confidence) / 20
+    assert (1 - TOLERANCE.confidence) / 20 > 0.5 ** (SPANS - 1)
     assert SAMPLES_IN_SPAN % 2, "the median of a span is one of its samples"
