@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import dispatch, judging, latency, leases, noticing, page, runs, start_up
+from benchmarks import dispatch, fleet, judging, latency, leases, noticing, page, runs, start_up
 from benchmarks.figures import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "noticing": noticing.measure,
     "leases": leases.measure,
     "dispatch": dispatch.measure,
+    "fleet": fleet.measure,
     "latency": latency.measure,
     "page": page.measure,
     "judging": judging.measure,

@@ -37,11 +37,11 @@ def merge(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
     """
     if len(reports) < 2:
         raise UsageProblem("merge takes two reports or more; one needs no merging")
-    return join(reports, output)
+    return judge_run(join(reports, output))
 
 
 def join(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
-    """As :func:`merge`, of one report or more: the fragments of a fleet may be one.
+    """As :func:`merge`, of one report or more, and not judged yet: a fleet's says more first.
 
     Raises:
         UsageProblem: one of them twice, or reports that cannot be joined.
@@ -57,34 +57,32 @@ def join(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
     ids = [run.run_id for run in runs]
     ended = [run.finished for run in runs if run.finished is not None]
     first = runs[0]
-    return judge_run(
-        first.model_copy(
-            update={
-                "run_id": "merged-" + hashlib.sha256(" ".join(ids).encode()).hexdigest()[:8],
-                "started": min(run.started for run in runs),
-                "finished": max(ended) if len(ended) == len(runs) else None,
-                "complete": all(run.complete for run in runs),
-                "exit_status": max(
-                    (run.exit_status for run in runs if run.exit_status is not None), default=None
-                ),
-                "interrupted": "; ".join(
-                    f"run {run.run_id}: {run.interrupted}" for run in runs if run.interrupted
-                ),
-                "argv": ("pytest-qwenvl", "merge", *(str(folder) for folder, _ in reports)),
-                "scope": " + ".join(_each_once(run.scope for run in runs if run.scope)),
-                "npus": max(run.npus for run in runs),
-                "host": _hosts(runs),
-                "versions": {name: its for run in runs for name, its in run.versions.items()},
-                "profiles": {name: its for run in runs for name, its in run.profiles.items()},
-                "planned": _each_once(claim for run in runs for claim in run.planned),
-                "not_run": _not_run(runs),
-                "undecided": _each_once(entry for run in runs for entry in run.undecided),
-                "waivers": _waivers(runs),
-                "engines": [engine for run in runs for engine in run.engines],
-                "notes": [f"run {run.run_id}: {note}" for run in runs for note in run.notes],
-                "results": results,
-            }
-        )
+    return first.model_copy(
+        update={
+            "run_id": "merged-" + hashlib.sha256(" ".join(ids).encode()).hexdigest()[:8],
+            "started": min(run.started for run in runs),
+            "finished": max(ended) if len(ended) == len(runs) else None,
+            "complete": all(run.complete for run in runs),
+            "exit_status": max(
+                (run.exit_status for run in runs if run.exit_status is not None), default=None
+            ),
+            "interrupted": "; ".join(
+                f"run {run.run_id}: {run.interrupted}" for run in runs if run.interrupted
+            ),
+            "argv": ("pytest-qwenvl", "merge", *(str(folder) for folder, _ in reports)),
+            "scope": " + ".join(_each_once(run.scope for run in runs if run.scope)),
+            "npus": max(run.npus for run in runs),
+            "host": _hosts(runs),
+            "versions": {name: its for run in runs for name, its in run.versions.items()},
+            "profiles": {name: its for run in runs for name, its in run.profiles.items()},
+            "planned": _each_once(claim for run in runs for claim in run.planned),
+            "not_run": _not_run(runs),
+            "undecided": _each_once(entry for run in runs for entry in run.undecided),
+            "waivers": _waivers(runs),
+            "engines": [engine for run in runs for engine in run.engines],
+            "notes": [f"run {run.run_id}: {note}" for run in runs for note in run.notes],
+            "results": results,
+        }
     )
 
 

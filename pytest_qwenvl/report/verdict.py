@@ -161,10 +161,13 @@ def judge(
     names = dict.fromkeys(
         [judged.claim.model for judged in settled] + [entry.model for entry in left_out]
     )
+    of_model: dict[str, list[Judged]] = {name: [] for name in names}
+    for one in settled:
+        of_model[one.claim.model].append(one)
     models = [
         _judge_model(
             name,
-            [judged for judged in settled if judged.claim.model == name],
+            of_model[name],
             [entry for entry in left_out if entry.model == name],
             unfinished,
         )

@@ -1,8 +1,8 @@
-"""Several Ray nodes on this machine, in a process of their own: Ray is never in that of the tests.
+"""Several Ray nodes on this machine, in a process of their own: Ray is never in the tests'.
 
-A program: ``python -m tests.fleet.ray_nodes DEVICES…`` starts a head node and a node for each number
-of virtual devices, all on loopback, and prints the address. ``kill N`` on its standard input ends
-node N without a word to anybody; the end of its input ends all.
+A program: ``python -m tests.fleet.ray_nodes RESOURCE DEVICES…`` starts a head node and a node for
+each number of devices, all on loopback, and prints the address. ``kill N`` on its standard input
+ends node N without a word to anybody; the end of its input ends all.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _answer(stream: IO[str] | None) -> str:
 
 
 def _say(answer: str) -> None:
-    print(json.dumps({"answer": answer}), flush=True)
+    sys.stdout.write(json.dumps({"answer": answer}) + "\n")
+    sys.stdout.flush()
 
 
 def main(resource: str, devices: Sequence[int]) -> None:
