@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.asking import chat_body, choice_of, object_of
 from pytest_qwenvl.engines.endpoint import Endpoint
+from pytest_qwenvl.errors import InconclusiveError
 from pytest_qwenvl.outcomes import Evidence
 from pytest_qwenvl.protocol.findings import Finding
 
@@ -41,6 +42,26 @@ _KEPT = 4000  # characters of a body
 def asking(server: Endpoint, question: str, **fields: Any) -> dict[str, Any]:
     """A chat request of one question, at temperature 0 unless ``fields`` say otherwise."""
     return chat_body(server, [{"role": "user", "content": question}], **fields)
+
+
+def require_endless(server: Endpoint) -> None:
+    """Make sure that :data:`ENDLESS` has its effect, before something else is judged with it.
+
+    Raises:
+        InconclusiveError: it has none; QVL-OAI-017 is the requirement that says so.
+    """
+    response = server.request("POST", CHAT, json=asking(server, COUNTING, max_tokens=2, **ENDLESS))
+    seen = f"HTTP {response.status_code}: {response.text[:200]}"
+    if response.status_code == 200:
+        message = choice_of(object_of(response)).get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        if isinstance(text, str) and len(text) == 2 and len(set(text)) == 1:
+            return
+        seen = repr(text)
+    raise InconclusiveError(
+        f"no answer can be kept going: a logit_bias of 100 for one token, which QVL-OAI-017 "
+        f"decides, gave {seen}"
+    )
 
 
 def post_all(server: Endpoint, bodies: Iterable[Any], path: str = CHAT) -> list[Response]:

@@ -10,7 +10,7 @@ import pytest
 
 from conformance import malformed
 from conformance.asking import ask_all, chat, chat_body, context_length, object_of, tokens_of
-from conformance.exchanges import COUNTING, ENDLESS, asking
+from conformance.exchanges import COUNTING, ENDLESS, asking, require_endless
 from conformance.malformed import CHAT, Case, content_case, fields_case, picture_url
 from conformance.metrics import resident_bytes
 from conformance.refusing import Refusing, check_still_serves, send_all
@@ -130,6 +130,7 @@ def test_huge_body(server: Endpoint, refuses: Refusing, evidence: Evidence) -> N
 @pytest.mark.requirement("QVL-ROB-026")
 def test_burst(server: Endpoint, deployment: PlannedDeployment, evidence: Evidence) -> None:
     """Of more requests at once than run together, each is answered, or refused as too many."""
+    require_endless(server)
     bound = deployment.deployment.arguments.get("max_num_seqs")
     count = bound + bound // 2 if isinstance(bound, int) else BURST
     (item,) = generate("colour", 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conformance.asking import chat_body, object_of, tokens_of
-from conformance.exchanges import ENDLESS
+from conformance.exchanges import ENDLESS, require_endless
 from conformance.metrics import Metrics, metrics_of
 from fixtures.bank import generate
 from pytest_qwenvl.engine_session import EngineSession
@@ -187,6 +187,8 @@ def test_running_gauge(server: Endpoint, engine_session: EngineSession, evidence
     """A request that runs shows in the gauge of running requests, and then no more."""
     name = "vllm:num_requests_running"
     (item,) = generate("chat", 1)
+    _at_rest(server)
+    require_endless(server)
     before = _at_rest(server)
     body = chat_body(server, item.openai_messages()) | {
         "max_tokens": 1500,
