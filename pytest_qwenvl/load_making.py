@@ -10,6 +10,7 @@ from pytest_qwenvl.devices.lease import Lease
 from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.errors import EngineError
 from pytest_qwenvl.live import progress_of
+from pytest_qwenvl.measure.host_share import HostTimes, host_times, share_between
 from pytest_qwenvl.measure.surroundings import (
     Surroundings,
     between,
@@ -74,7 +75,11 @@ def run_bench(
     log = directory / "bench.log"
     with session.steps(f"{planned.id}: load {workload.name}") as step:
         warm_up(server, workload, seed, step)
-        watch = LoadWatch(server, workload.num_prompts, step)
+        # Whose processes are whose is seen only where all of them are below this one.
+        ours = session.plan.endpoint is None and session.container is None
+        watch = LoadWatch(
+            server, workload.num_prompts, step, times=host_times if ours else lambda: None
+        )
         step.update("the client starts")
         run_program(session, "bench", planned, launch, lease, log, workload.timeout, watch.on_line)
         around = watch.surroundings()
@@ -121,6 +126,7 @@ class LoadWatch:
         expected: requests of the load, after which its counters are complete.
         step: to which progress is told.
         clock: seconds, monotonic.
+        times: what the host's processors did until now; None where it cannot be told apart.
     """
 
     def __init__(
@@ -129,11 +135,14 @@ class LoadWatch:
         expected: int,
         step: StepProgress,
         clock: Callable[[], float] = time.monotonic,
+        times: Callable[[], HostTimes | None] = lambda: None,
     ) -> None:
         self._server = server
         self._expected = expected
         self._step = step
         self._clock = clock
+        self._times = times
+        self._began: HostTimes | None = None
         self._unreadable = ""
         self._looked = clock()
         self._running: list[float] = []
@@ -147,6 +156,7 @@ class LoadWatch:
             return
         now = self._clock()
         # The bar is drawn from the first request on: what was before was the client's start.
+        self._began = self._began or self._times()
         running = running_tasks()
         if running is not None:
             self._running.append(running)
@@ -158,14 +168,16 @@ class LoadWatch:
     def surroundings(self) -> Surroundings:
         """What was counted since the watch began; to be asked for when the load is over."""
         running = sum(self._running) / len(self._running) if self._running else None
+        share = share_between(self._began, self._times() if self._began else None)
+        host = (running, share.others, share.stolen) if share else (running, None, None)
         if self._before is None:
-            return Surroundings(None, self._unreadable, running)
+            return Surroundings(None, self._unreadable, *host)
         after = self._settled(lambda metrics: self._finished(metrics) >= self._expected)
         if after is None:
-            return Surroundings(None, self._unreadable, running)
+            return Surroundings(None, self._unreadable, *host)
         model = self._server.model
         rose = between(counted(self._before, model), counted(after, model))
-        return Surroundings(rose, "", running)
+        return Surroundings(rose, "", *host)
 
     def _finished(self, metrics: Metrics) -> float:
         assert self._before is not None

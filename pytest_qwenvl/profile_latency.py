@@ -68,6 +68,8 @@ class LatencyWorkload(Model):
         trend_level: chance (0 to 1) that a steady load is taken for one that drifts.
         maximum_drift: how much the median may change between the halves of the load, as a share
             of the smaller, before a proven trend makes it invalid.
+        host_others: share (0 to 1) of this host's processor time, had by other processes or the
+            hypervisor, from which on a drift is put down to the host.
         margin: for comparing with a baseline; without it a run can be proven slower, and never
             proven no slower.
     """
@@ -85,6 +87,7 @@ class LatencyWorkload(Model):
     client_overhead: float = Field(default=0.05, gt=0, le=1)
     trend_level: float = Field(default=0.001, gt=0, lt=0.5)
     maximum_drift: float = Field(default=0.25, gt=0)
+    host_others: float = Field(default=0.1, gt=0, lt=1)
     timeout: float = Field(default=3600.0, gt=0)
     margin: LatencyMargin | None = None
     budgets: list[LatencyBudget] = Field(default_factory=list)

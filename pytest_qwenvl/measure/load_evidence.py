@@ -160,6 +160,8 @@ def _surroundings_as_evidence(around: Surroundings) -> dict[str, Any]:
         "engine": None if around.engine is None else dict(around.engine),
         "unreadable": around.unreadable,
         "host_running": around.host_running,
+        "host_others": around.host_others,
+        "host_stolen": around.host_stolen,
     }
 
 
@@ -168,9 +170,12 @@ def _surroundings_from(kept: Any, where: str) -> Surroundings | None:
         return None
     if not isinstance(kept, dict):
         raise MeasurementError(f"{where}: surroundings is a {type(kept).__name__}, no object")
-    running = kept.get("host_running")
+    host = {
+        key: None if kept.get(key) is None else total(kept, key, is_duration, where)
+        for key in ("host_running", "host_others", "host_stolen")
+    }
     return Surroundings(
         engine=None if kept.get("engine") is None else _mapping(kept, "engine", where),
         unreadable=str(kept.get("unreadable", "")),
-        host_running=None if running is None else total(kept, "host_running", is_duration, where),
+        **host,
     )

@@ -44,11 +44,17 @@ class Surroundings:
         unreadable: why ``engine`` is None.
         host_running: tasks for each CPU of this host that ran or waited to run, on average over
             the load; above 1 some had to wait. None where the kernel does not say.
+        host_others: share (0 to 1) of this host's processor time that processes had which are
+            neither the engine nor the client. None where that is not known: the engine is
+            somebody else's, or in a container.
+        host_stolen: share that the hypervisor gave to other guests, likewise.
     """
 
     engine: Mapping[str, float] | None
     unreadable: str = ""
     host_running: float | None = None
+    host_others: float | None = None
+    host_stolen: float | None = None
 
     def cached(self, cache: str) -> float | None:
         """Share of what a cache (``prefix_cache``, ``mm_cache``) was asked for that it had.

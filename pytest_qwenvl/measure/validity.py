@@ -240,7 +240,28 @@ def _drift_reasons(
             continue
         reasons.append(
             f"not stationary: median {metric.upper()} {drift.first:.4g} ms in the first half, "
-            f"{drift.second:.4g} ms in the second (p = {drift.p_value:.1g}): a server that cannot "
-            "keep up with the rate queues more and more; one that was not warm gets faster"
+            f"{drift.second:.4g} ms in the second (p = {drift.p_value:.1g}): "
+            f"{_cause(load, workload)}"
         )
     return reasons
+
+
+def _cause(load: LoadResult, workload: LatencyWorkload) -> str:
+    """What a drift may come from, by what the host did meanwhile."""
+    server = (
+        "a server that cannot keep up with the rate queues more and more; one that was not warm "
+        "gets faster"
+    )
+    around = load.surroundings
+    if around is None or around.host_others is None:
+        return server
+    others, stolen = around.host_others, around.host_stolen or 0.0
+    had = f"{others:.0%} of this host's processor time"
+    if stolen >= 0.005:
+        had += f", and {stolen:.0%} of it went to other guests of the machine"
+    if others + stolen >= workload.host_others:
+        return (
+            f"the host was busy: processes that are neither engine nor client had {had}; this says "
+            "nothing of the server, so measure again while nothing else runs here"
+        )
+    return f"{server}; the host was not busy: other processes had {had}"

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_qwenvl.measure.bench_result import LoadResult
 from pytest_qwenvl.measure.latency import judge_budgets, judge_latency, judge_load
+from pytest_qwenvl.measure.load_evidence import as_evidence, load_from
 from pytest_qwenvl.measure.surroundings import Surroundings, between, counted, running_tasks
 from pytest_qwenvl.measure.trend import drift_of
 from pytest_qwenvl.measure.validity import check_validity, overhead_reasons
@@ -145,22 +146,25 @@ def test_a_burst_in_the_middle_is_no_trend() -> None:
     assert check_validity(load, shape_of(load)) == []
 
 
-def test_steady_loads_are_seldom_called_drifting() -> None:
-    chance = random.Random(5)
-    flagged = 0
-    for _ in range(2000):
-        drift = drift_of([chance.lognormvariate(0, 0.5) for _ in range(60)])
-        assert drift is not None
-        flagged += drift.p_value <= 0.01
-    # An exact test of 30 pairs: at most 1 %, which 2,000 runs exceed by 11 seldom.
-    assert flagged <= 31
-
-
-def test_no_trend_can_be_seen_in_one_value() -> None:
-    assert drift_of([1.0]) is None
-    alike = drift_of([1.0] * 10)
-    assert alike is not None
-    assert (alike.pairs, alike.p_value, alike.size) == (0, 1.0, 0.0)
+@pytest.mark.parametrize(
+    ("others", "stolen", "said"),
+    [
+        (0.6, 0.0, "the host was busy: processes that are neither engine nor client had 60% of"),
+        (0.06, 0.05, "had 6% of this host's processor time, and 5% of it went to other guests"),
+        (0.03, 0.0, "the host was not busy: other processes had 3% of this host's"),
+        (None, None, "a server that cannot keep up with the rate queues more and more"),
+    ],
+)
+def test_a_drift_says_whether_the_host_was_busy(
+    others: float | None, stolen: float | None, said: str
+) -> None:
+    load = made([0.05 + 0.01 * index for index in range(40)])
+    assert load.surroundings is not None
+    around = replace(load.surroundings, host_others=others, host_stolen=stolen)
+    load = load_from(as_evidence(replace(load, surroundings=around)))
+    (reason,) = check_validity(load, SHAPE, "ttft")
+    assert said in reason
+    assert ("measure again while nothing else runs" in reason) is ("busy: processes" in reason)
 
 
 @pytest.mark.parametrize(
