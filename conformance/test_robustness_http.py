@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -209,8 +210,11 @@ def test_connection_kept(server: Endpoint, evidence: Evidence) -> None:
 
 def _streamed_text(data: bytes) -> str:
     """The text of an event stream, whatever its transfer encoding cut it into."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1\.[01] 200\b", head), f"expected a stream, seen {data[:300]!r}"
     text = ""
-    for line in _unchunked(data.partition(b"\r\n\r\n")[2]).split(b"\n"):
+    chunked = b"transfer-encoding: chunked" in head.lower()
+    for line in (_unchunked(body) if chunked else body).split(b"\n"):
         if line.startswith(b"data: {"):
             for choice in json.loads(line[6:]).get("choices", []):
                 text += choice["delta"].get("content") or ""
@@ -221,7 +225,10 @@ def _unchunked(body: bytes) -> bytes:
     whole = b""
     while body:
         size, _, rest = body.partition(b"\r\n")
-        count = int(size, 16)
+        assert re.match(rb"[0-9A-Fa-f]+(;|$)", size), (
+            f"expected a chunk's size, seen {size[:100]!r}"
+        )
+        count = int(size.partition(b";")[0], 16)
         if not count:
             break
         whole += rest[:count]
