@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from pytest_qwenvl.errors import UsageProblem
+
+if TYPE_CHECKING:
+    import pytest
 
 _LONGEST_SOAK = 7 * 24 * 60  # minutes
 
