@@ -225,9 +225,7 @@ def _unchunked(body: bytes) -> bytes:
     whole = b""
     while body:
         size, _, rest = body.partition(b"\r\n")
-        assert re.match(rb"[0-9A-Fa-f]+(;|$)", size), (
-            f"expected a chunk's size, seen {size[:100]!r}"
-        )
+        assert re.match(rb"[0-9A-Fa-f]+(;|$)", size), f"expected a chunk's size, seen {size[:99]!r}"
         count = int(size.partition(b";")[0], 16)
         if not count:
             break
