@@ -38,7 +38,7 @@ def check_before_tests(session: pytest.Session) -> None:
             try:
                 arguments.check(planned.profile, planned.deployment)
             except EngineStartError as problem:
-                refused.append(str(problem))
+                refused += [str(problem), *_by_plugins(planned)]
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
     if refused:
@@ -47,6 +47,13 @@ def check_before_tests(session: pytest.Session) -> None:
     if arguments.problem and reporter is not None:
         reporter.ensure_newline()
         reporter.write_line(f"qwenvl: engine arguments were not checked: {arguments.problem}")
+
+
+def _by_plugins(planned: PlannedDeployment) -> list[str]:
+    """Whose the settings are that no file of a profile has."""
+    if not planned.added:
+        return []
+    return ["  added by plugins: " + ", ".join(f"{name} ({by})" for name, by in planned.added)]
 
 
 def _started(session: pytest.Session) -> Sequence[PlannedDeployment]:

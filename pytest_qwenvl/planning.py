@@ -22,11 +22,16 @@ ANY = "any"
 
 @dataclass(frozen=True)
 class PlannedDeployment:
-    """One deployment of one model that this run executes."""
+    """One deployment of one model that this run executes.
+
+    Attributes:
+        added: what plugins added to its settings: (argument or variable, plugin) each.
+    """
 
     profile: ModelProfile
     deployment: Deployment
     weights: Path | None
+    added: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:

@@ -41,6 +41,13 @@ _MARKERS = (
 )
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that plugins of vendors may implement."""
+    from pytest_qwenvl import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options and their ini twins."""
     from pytest_qwenvl.options import add_options

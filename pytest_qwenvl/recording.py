@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pytest_qwenvl import __version__
 from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.engines.installed import record_digests
 from pytest_qwenvl.errors import UsageProblem
+from pytest_qwenvl.extension_record import told_at_end, told_at_start
 from pytest_qwenvl.failing import forget_earlier, with_exchanges
 from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
 from pytest_qwenvl.report.environment import host_facts
@@ -24,6 +26,7 @@ from pytest_qwenvl.report.junit import properties_of
 from pytest_qwenvl.report.recorder import RunRecorder
 from pytest_qwenvl.report.results import (
     EngineRecord,
+    Extension,
     NotRun,
     Outcome,
     Result,
@@ -55,11 +58,22 @@ _CURRENT: list[Recording] = []
 
 
 class Recording:
-    """The controller's side: takes reports, keeps the run's record, shows the verdict."""
+    """The controller's side: takes reports, keeps the run's record, shows the verdict.
 
-    def __init__(self, recorder: RunRecorder, waivers: tuple[Waiver, ...] = ()) -> None:
+    Args:
+        tell: what plugins of vendors have to say of the finished run, and what went wrong.
+    """
+
+    def __init__(
+        self,
+        recorder: RunRecorder,
+        waivers: tuple[Waiver, ...] = (),
+        tell: Callable[[RunRecord], tuple[dict[str, Extension], list[str]]] | None = None,
+    ) -> None:
         self.recorder = recorder
         self._waivers = waivers
+        self._tell = tell
+        self._told_wrong: list[str] = []
         self._held_back: list[NotRun] = []
         self._finished: RunRecord | None = None
 
@@ -108,14 +122,22 @@ class Recording:
             self.recorder.update(waivers=reviewed)
             if exit_status == 0 and any(waiver.problem for waiver in reviewed):
                 exit_status = 1
+        if self._tell is not None:
+            extensions, self._told_wrong = self._tell(self.recorder.snapshot())
+            self.recorder.update(extensions=extensions)
+            for problem in self._told_wrong:
+                self.recorder.add_note(f"{problem}; the report is without its fields")
         self._finished = self.recorder.finish(exit_status)
         if self in _CURRENT:
             _CURRENT.remove(self)
-        return exit_status
+        # The record tells how the tests ended; a plugin's mistake after them does not change that.
+        return int(pytest.ExitCode.USAGE_ERROR) if self._told_wrong else exit_status
 
     def write_summary(self, terminalreporter: Any) -> None:
         """Write the verdict and what it rests on through pytest's terminal reporter."""
         run = self._finished or self.recorder.snapshot()
+        for problem in self._told_wrong:
+            terminalreporter.write_line(f"ERROR: {problem}; the report is whole but for its fields")
         terminalreporter.section("Qwen-VL conformance")
         write_summary(
             run,
@@ -142,7 +164,10 @@ def begin_recording(config: pytest.Config) -> Recording:
     catalogue = catalogue_of(config)
     waivers = waivers_of(config)
     baseline_of(config)
+    manager = config.pluginmanager
     try:
+        host = host_facts()
+        facts, extensions = told_at_start(manager, asked, plan, host)
         versions: dict[str, str] = {}
         if plan.endpoint is None:
             versions = engine_session_of(config).versions()
@@ -159,12 +184,13 @@ def begin_recording(config: pytest.Config) -> Recording:
                 backend=plan.inventory.backend if plan.endpoint is None else "",
                 npus=plan.npus,
                 endpoint=plan.endpoint or "",
-                host=host_facts(),
+                host={**host, **facts},
                 versions={"pytest": pytest.__version__, **versions},
                 digests=_engine_digests(config),
                 requirements=list(catalogue.requirements),
                 profiles={it.name: it.model_dump(mode="json") for it in plan.profiles},
                 not_run=list(plan.not_run),
+                extensions=extensions,
             ),
             asked.report_directory,
             secrets=secrets_of(config),
@@ -173,7 +199,9 @@ def begin_recording(config: pytest.Config) -> Recording:
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
     forget_earlier(report_root(config))
-    recording = Recording(recorder, waivers)
+    recording = Recording(
+        recorder, waivers, lambda run: told_at_end(manager, asked, run, recorder.redactor)
+    )
     _CURRENT.append(recording)
     return recording
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_qwenvl.added_settings import plan_with_settings
 from pytest_qwenvl.catalogue import Catalogue, load_catalogue
 from pytest_qwenvl.config import Config, read_config
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
@@ -99,9 +100,10 @@ def plan_of(config: pytest.Config) -> Plan:
                 )
             profiles = load_profiles(asked.profile_directories)
             inventory = _inventory(asked)
-            config.stash[_PLAN] = make_plan(
+            plan = make_plan(
                 asked, profiles, inventory, lambda it: find_weights(it, asked.weights_root)
             )
+            config.stash[_PLAN] = plan_with_settings(config.pluginmanager, asked, plan)
         except UsageProblem as problem:
             raise pytest.UsageError(str(problem)) from None
     return config.stash[_PLAN]

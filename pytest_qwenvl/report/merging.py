@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.measurements import MEASUREMENT, Key, key_of, named_of_run
-from pytest_qwenvl.report.results import NotRun, Result, RunRecord, WaiverRecord
+from pytest_qwenvl.report.results import Extension, NotRun, Result, RunRecord, WaiverRecord
 from pytest_qwenvl.report.verdict import judge_run
 
 # Versions of what runs the tests; all others are of what is judged.
@@ -81,6 +81,7 @@ def join(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
             "waivers": _waivers(runs),
             "engines": [engine for run in runs for engine in run.engines],
             "notes": [f"run {run.run_id}: {note}" for run in runs for note in run.notes],
+            "extensions": _extensions(runs),
             "results": results,
         }
     )
@@ -149,6 +150,19 @@ def _hosts(runs: Sequence[RunRecord]) -> dict[str, Any]:
     if all(run.host == first for run in runs):
         return shared
     return {**shared, "hosts": {run.run_id: run.host for run in runs}}
+
+
+def _extensions(runs: Sequence[RunRecord]) -> dict[str, Extension]:
+    """What plugins added; what differs between two runs is named after its run."""
+    found: dict[str, Extension] = {}
+    for plugin in dict.fromkeys(plugin for run in runs for plugin in run.extensions):
+        its = {run.run_id: run.extensions[plugin] for run in runs if plugin in run.extensions}
+        first, *others = its.values()
+        if all(other == first for other in others):
+            found[plugin] = first
+        else:
+            found.update({f"{plugin} (run {run_id})": one for run_id, one in its.items()})
+    return found
 
 
 def _not_run(runs: Sequence[RunRecord]) -> list[NotRun]:

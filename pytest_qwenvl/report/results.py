@@ -187,6 +187,20 @@ class WaiverRecord(Record):
     problem: str = ""
 
 
+class Extension(Record):
+    """What one plugin of a vendor added to a run.
+
+    Attributes:
+        environment: names of the facts in the run's ``host`` that it told.
+        settings: engine arguments and variables that it added, by ``MODEL/DEPLOYMENT``.
+        fields: JSON values of its own; no verdict looks at them.
+    """
+
+    environment: tuple[str, ...] = ()
+    settings: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+
 class AttemptRecord(Record):
     """One attempt of a fleet to run a deployment on one of its hosts.
 
@@ -239,6 +253,7 @@ class RunRecord(Record):
         notes: what the run met on its host and no result tells: devices that were passed over or
             quarantined, and why.
         attempts: of a fleet's run, every attempt at a deployment, lost ones included.
+        extensions: what plugins of vendors added, by the plugin's name.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION  # type: ignore[assignment]
@@ -267,6 +282,7 @@ class RunRecord(Record):
     engines: list[EngineRecord] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     attempts: list[AttemptRecord] = Field(default_factory=list)
+    extensions: dict[str, Extension] = Field(default_factory=dict)
     results: list[Result] = Field(default_factory=list)
     model_verdicts: list[ModelVerdict] = Field(default_factory=list)
     verdict: Verdict = Verdict.PARTIAL
