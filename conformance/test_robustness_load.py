@@ -115,7 +115,8 @@ def test_huge_body(server: Endpoint, refuses: Refusing, evidence: Evidence) -> N
                 server, "a text of megabytes", messages=[{"role": "user", "content": text}]
             ),
             Case("megabytes of no JSON", b"[" * 10 + b" " * HUGE_BODY),
-        ]
+        ],
+        form=False,
     )
     after = resident_bytes(server)
     evidence.record(body_bytes=HUGE_BODY, resident_before=before, resident_after=after)

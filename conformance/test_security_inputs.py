@@ -149,7 +149,8 @@ def test_patterns(server: Endpoint, refuses: Refusing) -> None:
         [
             fields_case(server, name, answered=True, structured_outputs=value)
             for name, value in outputs.items()
-        ]
+        ],
+        form=False,
     )
 
 
