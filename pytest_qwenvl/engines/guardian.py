@@ -1,16 +1,21 @@
 """The parent of an engine: keeps its log and kills its whole tree when pytest is gone.
 
 A program, not a module: ``python -I -S guardian.py CONTROL STATUS`` with two inherited pipe ends.
-Standard library only. It is a child subreaper, so every process that descends from the engine,
-daemonised or not, comes back to it and can be found. It reads one line of JSON (what to run) from
-CONTROL and writes one line of JSON per event to STATUS::
+It and what it imports use the standard library only. It is a child subreaper, so every process that
+descends from the engine, daemonised or not, comes back to it and can be found. It reads one line of
+JSON (what to run) from CONTROL and writes one line of JSON per event to STATUS::
 
-    {"event": "started", "pid": 17}     {"event": "failed", "message": "..."}
-    {"event": "exited", "status": 0}    {"event": "gone", "lost": 0, "farewell": ""}
+    {"event": "scratch", "folder": "/tmp/qwenvl-x"}     {"event": "shared", "files": [["x", 9]]}
+    {"event": "started", "pid": 17}                     {"event": "failed", "message": "..."}
+    {"event": "exited", "status": 0}                    {"event": "gone", "lost": 0, "farewell": ""}
+
+``scratch`` and ``shared`` name what has to be removed should the guardian not come to it.
 
 The end of CONTROL, the death of the process that started it, SIGTERM and a ``stop`` line all mean:
 end everything. The engine's output goes through a pipe that is read here, so that a full disk
 costs lines of the log and neither stops nor breaks the engine.
+
+It is woken when its parent dies, since a guardian that somebody had stopped would keep the engine.
 
 An engine in a container is not below this process: a farewell command ends it, once the client
 that stood for it here is over. ``gone`` says what that command complained of, if it failed.
@@ -29,130 +34,26 @@ import sys
 import time
 from typing import Any
 
+# Run as a program, isolated: behind the standard library, so that nothing of it can be hidden.
+sys.path.append(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+
+from pytest_qwenvl.engines.guardian_family import descendants, send
+from pytest_qwenvl.engines.guardian_farewell import Farewell
+from pytest_qwenvl.engines.guardian_leavings import (
+    SharedMemory,
+    make_scratch,
+    remove_scratch,
+    remove_shared_memory,
+)
+from pytest_qwenvl.engines.guardian_log import Log
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STRAGGLER_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what the engine left behind
 _ORPHAN_GRACE = 5.0  # seconds for the engine to end by itself once nobody waits for it
-_FAREWELL_LIMIT = 40.0  # seconds for the farewell; below what pytest grants the kernel for SIGKILL
 _DRAIN_LIMIT = 1 << 22  # bytes of log read at one go before other events are looked at
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def descendants(root: int) -> list[int]:
-    """Processes below ``root``, zombies left out."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry}/stat", "rb") as file:
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
-        except (OSError, ValueError):
-            continue
-        if state not in (b"Z", b"X"):
-            children.setdefault(int(parent), []).append(int(entry))
-        else:
-            children.setdefault(int(parent), [])
-    found: list[int] = []
-    pending = list(children.get(root, []))
-    while pending:
-        pid = pending.pop()
-        found.append(pid)
-        pending += children.get(pid, [])
-    return found
-
-
-def send(pids: list[int], number: int) -> None:
-    """Signal each of ``pids`` that still exists."""
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, number)
-
-
-class Log:
-    """The engine's log file; bytes that cannot be written are counted, never waited for."""
-
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self.lost = 0
-        self._reason = ""
-        self._noted = 0
-
-    def write(self, data: bytes) -> None:
-        """Append ``data``, after a note of what was lost where something was."""
-        if self.lost > self._noted:
-            missing = self.lost - self._noted
-            note = f"\n[{missing} bytes of the log were lost: {self._reason}]\n".encode()
-            if self._append(note) == len(note):
-                self._noted = self.lost
-        written = self._append(data)
-        self.lost += len(data) - written
-
-    def _append(self, data: bytes) -> int:
-        written = 0
-        while written < len(data):
-            try:
-                written += os.write(self._file, data[written:])
-            except OSError as error:
-                self._reason = error.strerror or type(error).__name__
-                break
-        return written
-
-
-class Farewell:
-    """The command that ends what an engine runs elsewhere; started once, never waited for."""
-
-    def __init__(self, argv: list[str], environment: dict[str, str]) -> None:
-        self._argv = argv
-        self._environment = environment
-        self._deadline = 0.0
-        self._said = -1
-        self.pid = 0
-        self.failure = ""
-        self.over = not argv
-
-    def look(self, now: float) -> None:
-        """Start it at the first call; end it when it takes too long."""
-        if self.over:
-            return
-        if not self.pid:
-            self._start(now)
-        elif now >= self._deadline:
-            self.failure = f"{self._argv[0]} did not end within {_FAREWELL_LIMIT:.0f} s"
-            send([self.pid], signal.SIGKILL)
-
-    def ended(self, status: int) -> None:
-        """Take its exit status, and its words if it failed."""
-        self.over = True
-        with contextlib.suppress(OSError):
-            words = os.read(self._said, 1 << 14).decode(errors="replace").strip()
-            if status != 0:
-                self.failure = self.failure or words or f"exit status {status}"
-        os.close(self._said)
-
-    def _start(self, now: float) -> None:
-        self._said, writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._said, False)
-        try:
-            process = subprocess.Popen(
-                self._argv,
-                env=self._environment,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=writer,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self.over = True
-            self.failure = f"{self._argv[0]}: {error.strerror}"
-        else:
-            self.pid = process.pid
-            self._deadline = now + _FAREWELL_LIMIT
-            process.returncode = 0  # reaped with everything else
-        finally:
-            os.close(writer)
 
 
 class Guardian:
@@ -170,6 +71,8 @@ class Guardian:
         self._listening = True
         self._output = -1
         self._farewell = Farewell([], {})
+        self._scratch = ""
+        self._shared: SharedMemory | None = None
 
     def run(self) -> int:
         """Start what CONTROL says and stay until nothing of it is left."""
@@ -177,6 +80,7 @@ class Guardian:
         if order is None:
             return 0
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
         wake, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -186,8 +90,10 @@ class Guardian:
         try:
             self._log = Log(order["log"])
             self._farewell = Farewell(order["farewell"], order["environment"])
+            self._make_room(order)
             self._output = self._start(order)
         except (OSError, ValueError) as error:
+            remove_scratch(self._scratch)
             self._tell(event="failed", message=str(error))
             return 127
         self._tell(event="started", pid=self._engine)
@@ -202,6 +108,16 @@ class Guardian:
         line, _, self._buffer = self._buffer.partition(b"\n")
         order: dict[str, Any] = json.loads(line)
         return order
+
+    def _make_room(self, order: dict[str, Any]) -> None:
+        if order["farewell"]:
+            return  # a container takes what is in it along
+        self._shared = SharedMemory()
+        names = [name for name in order["scratch"] if name not in order["environment"]]
+        if names:
+            self._scratch = make_scratch()
+            self._tell(event="scratch", folder=self._scratch)
+            order["environment"].update(dict.fromkeys(names, self._scratch))
 
     def _start(self, order: dict[str, Any]) -> int:
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -248,9 +164,14 @@ class Guardian:
         poller.register(self._control, select.POLLIN)
         if parent is not None:
             poller.register(parent, select.POLLIN)
+        shared = -1 if self._shared is None else self._shared.descriptor
+        if shared >= 0:
+            poller.register(shared, select.POLLIN)
         while True:
             for descriptor, _ in poller.poll(self._patience()):
-                if descriptor == wake:
+                if descriptor == shared:
+                    self._look_at_shared_memory()
+                elif descriptor == wake:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake, 1 << 12)
                 elif descriptor == self._output:
@@ -265,8 +186,17 @@ class Guardian:
             self._reap()
             if self._clean():
                 self._drain()
+                remove_scratch(self._scratch)
+                if self._shared is not None:
+                    remove_shared_memory(self._shared.found.items())
                 self._tell(event="gone", lost=self._log.lost, farewell=self._farewell.failure)
                 return 0
+
+    def _look_at_shared_memory(self) -> None:
+        if self._shared is not None:
+            found = self._shared.look(descendants(os.getpid()))
+            if found:
+                self._tell(event="shared", files=found)
 
     def _patience(self) -> float | None:
         # Milliseconds. Only while something is being ended is there a deadline to look at.
@@ -298,9 +228,12 @@ class Guardian:
         if not self._stopping:
             self._stopping = True
             self._kill_at = deadline
+            self._look_at_shared_memory()
             if self._engine_status is None and self._engine:
                 # The engine alone is asked first: it knows the order in which its parts end.
                 send([self._engine], signal.SIGTERM)
+                # All of them: one that somebody had stopped would not hear of it, or hold others.
+                send(descendants(os.getpid()), signal.SIGCONT)
         elif self._kill_at is not None:
             self._kill_at = min(self._kill_at, deadline)
 
@@ -340,6 +273,7 @@ class Guardian:
             self._stragglers_told = True
             self._kill_at = min(self._kill_at or now + _STRAGGLER_GRACE, now + _STRAGGLER_GRACE)
             send(left, signal.SIGTERM)
+            send(left, signal.SIGCONT)
         elif self._kill_at is not None and now >= self._kill_at:
             send(left, signal.SIGKILL)
         return False

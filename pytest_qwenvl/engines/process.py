@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from pathlib import Path
 
 from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.container_state import LOOK_INTERVAL, container_is_gone
+from pytest_qwenvl.engines.ended_alone import say_farewell
+from pytest_qwenvl.engines.guardian_leavings import remove_scratch, remove_shared_memory
 from pytest_qwenvl.engines.log_following import LogFollower, read_from
 from pytest_qwenvl.engines.process_tree import KILL_TIMEOUT, TOKEN, alive, kill_all
 from pytest_qwenvl.errors import EngineError, EngineStartError, MeasurementError
@@ -29,6 +32,9 @@ from pytest_qwenvl.errors import EngineError, EngineStartError, MeasurementError
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _START_TIMEOUT = 60.0  # seconds for the guardian to say that the program was started
 _TAIL_BYTES = 1 << 18
+# Variables that name a folder for sockets: vLLM's is the one for temporary files, and what it puts
+# there stays when it is killed.
+_SCRATCH = ("VLLM_RPC_BASE_PATH",)
 _FOLLOW_INTERVAL = 0.1  # seconds between looks at the log while waiting
 
 _running: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
@@ -59,6 +65,8 @@ class EngineProcess:
         self._failure = ""
         self._lost_log_bytes = 0
         self._farewell_failure = ""
+        self._scratch = ""
+        self._shared: list[tuple[str, int]] = []
         self._started = threading.Event()
         self._gone = threading.Event()
 
@@ -119,6 +127,7 @@ class EngineProcess:
             "descriptors": list(descriptors),
             "channel": channel,
             "farewell": list(launch.farewell),
+            "scratch": list(_SCRATCH),
             "parent": os.getpid(),
         }
         try:
@@ -169,6 +178,8 @@ class EngineProcess:
         if not self._gone.is_set():
             with contextlib.suppress(OSError):
                 self._say({"stop": grace})
+            # One that somebody had stopped would not hear of it.
+            self._guardian.send_signal(signal.SIGCONT)
             if not self._gone.wait(grace + KILL_TIMEOUT):
                 left = self.pids()
                 raise EngineError(
@@ -221,6 +232,7 @@ class EngineProcess:
             if self._control >= 0:
                 os.close(self._control)
                 self._control = -1
+        self._guardian.send_signal(signal.SIGCONT)
         self._guardian.wait()
         _running.discard(self)
 
@@ -232,6 +244,10 @@ class EngineProcess:
                 if event["event"] == "started":
                     self.pid = event["pid"]
                     self._started.set()
+                elif event["event"] == "scratch":
+                    self._scratch = event["folder"]
+                elif event["event"] == "shared":
+                    self._shared += [(name, inode) for name, inode in event["files"]]
                 elif event["event"] == "failed":
                     self._failure = event["message"]
                 elif event["event"] == "exited":
@@ -252,8 +268,10 @@ class EngineProcess:
         if not self.pid:
             self._failure = self._failure or "its guardian ended before the program was started"
         kill_all(self._guardian.pid, self.pid, self._token)
+        remove_scratch(self._scratch)
+        remove_shared_memory(self._shared)
         if self.pid and self.launch.farewell:
-            self._farewell_failure = _say_farewell(self.launch)
+            self._farewell_failure = say_farewell(self.launch)
         if self._exit_status is None:
             self._exit_status = -9
 
@@ -309,24 +327,6 @@ def run_to_completion(
         follower.look(last=True)
     status = process.exit_status
     return -9 if status is None else status
-
-
-def _say_farewell(launch: Launch) -> str:
-    # What the guardian would have done.
-    try:
-        done = subprocess.run(
-            launch.farewell,
-            env={**os.environ, **launch.environment},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=KILL_TIMEOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{launch.farewell[0]}: {error}"
-    return "" if done.returncode == 0 else done.stderr.strip() or f"exit {done.returncode}"
 
 
 @atexit.register

@@ -2,7 +2,7 @@
 
 ``python driver.py FOLDER ENDING`` prints the ids of all its processes as one line of JSON; then
 ``ENDING`` happens: ``wait`` (to be killed), ``return``, ``raise``, ``fork`` (wait, while a fork of
-it holds every descriptor open).
+it holds every descriptor open), ``frozen`` (wait, with the guardian stopped).
 """
 
 # ruff: noqa: T201
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -61,8 +62,11 @@ def main(folder: Path, ending: str) -> None:
         fork = os.fork()
         if fork == 0:
             time.sleep(3600)
+    family = process.pids()
+    if ending == "frozen":
+        os.kill(process._guardian.pid, signal.SIGSTOP)
     print(
-        json.dumps({"family": process.pids(), "guardian": process._guardian.pid, "fork": fork}),
+        json.dumps({"family": family, "guardian": process._guardian.pid, "fork": fork}),
         flush=True,
     )
     if ending == "raise":

@@ -59,6 +59,7 @@ def assert_nothing_left(pids: list[int]) -> None:
         ("return", None),
         ("raise", None),
         ("fork", signal.SIGKILL),
+        ("frozen", signal.SIGKILL),
     ],
 )
 def test_the_family_ends_with_pytest(tmp_path, bystander, ending, number):

@@ -83,9 +83,8 @@ def taken(ports: Iterable[int], seen: Iterable[Process]) -> list[str]:
                 trial.bind(("127.0.0.1", port))
                 trial.listen()
             except OSError:
-                holders = {
-                    it.pid for it in psutil.net_connections("tcp") if it.laddr and it.laddr[1] == port
-                }
+                listening = psutil.net_connections("tcp")
+                holders = {it.pid for it in listening if it.laddr and it.laddr[1] == port}
                 if not holders - {None} or holders & mine:
                     found.append(f"port {port}")
     return found

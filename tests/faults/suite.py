@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-
 from pathlib import Path
 
 from tests.plugin.suite import CATALOGUE, REQUIREMENT, Suite
@@ -30,7 +29,8 @@ def run(session, planned, lease, name, *arguments):
     directory = empty_directory(session.directory_of(planned) / name)
     result = directory / "result.json"
     launch = Launch((sys.executable, {str(_PROGRAM)!r}, str(result), *arguments), {{}})
-    run_program(session, name, planned, launch, lease, directory / "program.log", 30.0, lambda line: None)
+    log = directory / "program.log"
+    run_program(session, name, planned, launch, lease, log, 30.0, lambda line: None)
     return json.loads(result.read_text())
 
 @pytest.mark.environment

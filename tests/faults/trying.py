@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_qwenvl.commands.exit_codes import EXIT_USAGE, code_of
+from pytest_qwenvl.commands.exit_codes import code_of
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.gating import judge_again
 from pytest_qwenvl.report.reading import read_report
@@ -102,13 +102,12 @@ def _hit_and_look(trial: Trial, suite: FaultSuite, run: subprocess.Popen[bytes])
     had_report = (suite.report / "report.json").exists()
     orphans = processes.tree_of(victim, before, run.pid)
     ports = remains.ports_of(before)
-    first, last = hitting.hit(fault, victim, suite)
+    last = hitting.hit(fault, victim, suite)
     ended = _await_orphans(trial, run, orphans, last)
     over = _await_end(trial, suite, run, max(deadline, last + _RUN_LIMIT), last)
     over = last if fault.victim == "pytest" and fault.action in SIGNALS else over
     _await_clean(trial, suite, run.pid, before, over)
     trial.breaches += remains.taken(ports, before)
-    del first
     if not trial.breaches:
         hitting.relieve(fault, suite)
     _check_report(trial, suite, proven, had_report, ended, last)
@@ -184,13 +183,14 @@ def _check_report(
             trial.breaches.append(f"the report cannot be read: {problem}")
         elif trial.exit_code == 0:
             trial.breaches.append(f"exit 0 without a report: {problem}")
-        assert EXIT_USAGE != 0
         return
     trial.verdict = record.verdict.value
     _check_verdict(trial, record, gated, ended, hit_at)
     kept = {(it.requirement, it.test) for it in record.results}
     lost = {(it["requirement"], it["test"]) for it in proven} - kept
-    trial.breaches += [f"lost the result of {name}" for _, name in sorted(map(str, it) for it in lost)]
+    trial.breaches += [
+        f"lost the result of {name}" for _, name in sorted(map(str, it) for it in lost)
+    ]
 
 
 def _check_verdict(

@@ -305,6 +305,7 @@ def serve(argv: list[str]) -> None:
     engine = Engine(argv)
     if engine.core is not None:
         engine.core.watch()
+        engine.core.ask()
     Handler.engine = engine
     with Server(engine.address, Handler) as server:
         if "no-start-up-lines" not in defects:
