@@ -25,14 +25,17 @@ def keep(
 def kept(session: EngineSession, planned: PlannedDeployment, name: str) -> list[str] | None:
     """What :func:`keep` wrote in this run, in whatever process; None when it did not.
 
-    What an earlier run left in the same report directory says nothing of this run's engines.
+    What an earlier run left in the same report directory says nothing of this run's engines,
+    unless this run continues it with the same inputs.
     """
     path: Path = session.run_directory / planned.profile.name / planned.deployment.name / name
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if not isinstance(content, dict) or content.get("run") != session.run_id:
+    if not isinstance(content, dict):
+        return None
+    if not session.is_of_this_run(planned, str(content.get("run"))):
         return None
     answers: list[str] = content["answers"]
     return answers

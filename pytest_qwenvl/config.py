@@ -35,6 +35,8 @@ class Config(BaseModel):
         container_runtime: what runs the image.
         container_options: further options of its ``run``.
         report_directory: where ``report.json``, logs and raw evidence go.
+        resume: the report directory of the run that this one continues; then it is
+            ``report_directory`` too.
         endpoint: base URL of a server that somebody else started.
         served_model_name: the name that server has the model under; None for the profile's, or
             the only one it lists.
@@ -60,6 +62,7 @@ class Config(BaseModel):
     container_runtime: Literal["docker", "podman"] = "docker"
     container_options: tuple[str, ...] = ()
     report_directory: Path | None = None
+    resume: Path | None = None
     endpoint: str | None = None
     served_model_name: str | None = None
     api_key_env: str | None = None
@@ -125,8 +128,29 @@ def read_config(pytest_config: pytest.Config) -> Config:
             "--deployment divides a run that starts engines; for an --endpoint write "
             "--model=PROFILE/DEPLOYMENT"
         )
+    _settle_resume(values, pytest_config)
     _check_launcher(values, pytest_config.getoption("qwenvl_image") is not None)
     return Config(catalogue=root / catalogue if catalogue else None, **values)
+
+
+def _settle_resume(values: dict[str, Any], pytest_config: pytest.Config) -> None:
+    """A resumed run writes where it reads; a report named elsewhere in the same way contradicts it.
+
+    On the command line ``--resume`` wins over an ini file's ``qwenvl_conformance_report``, which
+    says where runs go that nobody said more of.
+    """
+    resume, report = values.get("resume"), values.get("report_directory")
+    if resume is None:
+        return
+    said_together = pytest_config.getoption("qwenvl_resume") is None or (
+        pytest_config.getoption("qwenvl_conformance_report") is not None
+    )
+    if said_together and report is not None and report != resume:
+        raise UsageProblem(
+            f"--resume {resume} and --conformance-report {report}: a resumed run writes its report "
+            "to the folder that it continues; drop one of them"
+        )
+    values["report_directory"] = resume
 
 
 def _check_launcher(values: dict[str, Any], image_given: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,8 @@ class EngineSession:
         records: engines and measuring processes, for the report.
         notes: what the report says of the host beside results.
         not_run: deployments that could not run after all.
+        continues: earlier runs whose results of a deployment are this run's too, by its id; a
+            run that continues another one (``--resume``) has some.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class EngineSession:
         self.records: list[EngineRecord] = []
         self.notes: list[str] = []
         self.not_run: list[NotRun] = []
+        self.continues: Mapping[str, tuple[str, ...]] = {}
         self._interpreter: Interpreter | None = None
         self._cpu_environment: dict[str, str] | None = None
         self._running: Server | OfflineLLM | AttachedServer | None = None
@@ -213,6 +216,13 @@ class EngineSession:
         self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
         self._running = server
         return server
+
+    def is_of_this_run(self, planned: PlannedDeployment, run_id: str) -> bool:
+        """Whether what a run left of a deployment says something of this run's engines.
+
+        It does when it is this run, or one that it continues with the same inputs.
+        """
+        return run_id in (self.run_id, *self.continues.get(planned.id, ()))
 
     def directory_of(self, planned: PlannedDeployment) -> Path:
         """Where the logs and files of one deployment go."""

@@ -222,6 +222,18 @@ def latency_workload(request: pytest.FixtureRequest) -> LatencyWorkload:
 
 
 @pytest.fixture(scope="session")
+@pytest.fixture(scope="session")
+def carried_measurements(request: pytest.FixtureRequest) -> Measurements:
+    """What runs before this one measured, with ``--resume``, and results carried over rest on.
+
+    What else is judged from such a measurement is judged from it, and it is not made again; empty
+    for a run that continues none.
+    """
+    from pytest_qwenvl.resume_run import carried_measurements_of
+
+    return carried_measurements_of(request.config)
+
+
 def offline_bench(request: pytest.FixtureRequest) -> OfflineBench:
     """The offline measurement a test was parametrised with; asking for it picks deployments."""
     bench: OfflineBench = request.param

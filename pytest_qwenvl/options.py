@@ -139,6 +139,9 @@ OPTIONS: tuple[Option, ...] = (
            "--volume=/data:/data:ro; repeatable", repeatable=True),
     Option("--conformance-report", "qwenvl_conformance_report", "report_directory", read_path,
            "DIR", "write report.json, logs and raw evidence to this folder"),
+    Option("--resume", "qwenvl_resume", "resume", read_path, "DIR",
+           "continue the run whose report is in this folder: results whose inputs are unchanged "
+           "are carried over, the rest runs; the report goes to the same folder"),
     Option("--endpoint", "qwenvl_endpoint", "endpoint", _url, "URL",
            "attach to a running server instead of starting engines; needs one --model"),
     Option("--api-key-env", "qwenvl_api_key_env", "api_key_env", str, "NAME",

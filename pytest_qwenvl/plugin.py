@@ -146,11 +146,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     plan = plan_of(config)
     inventory = plan.inventory
     if plan.endpoint is not None:
-        return [f"qwenvl: attached to {plan.endpoint}; no engine is started"]
+        return [f"qwenvl: attached to {plan.endpoint}; no engine is started", *continued]
+    from pytest_qwenvl.resume_run import told_first
+
     kind = "virtual devices, no NPU" if inventory.backend == "cpu" else "NPUs"
     return [
+    continued = [f"qwenvl: {line}" for line in told_first(config)]
         f"qwenvl: {inventory.backend} backend, {plan.npus} of {len(inventory.devices)} {kind} "
-        f"({inventory.chosen_because})"
+        f"({inventory.chosen_because})",
+        *continued,
     ]
 
 
@@ -230,6 +234,10 @@ def pytest_collection_modifyitems(
 
 
 def _drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
+        if config_of(config).resume is not None:
+            from pytest_qwenvl.resume_run import carry_over
+
+            carry_over(config, items)
     from pytest_qwenvl.collection import drop_soaks
     from pytest_qwenvl.errors import UsageProblem
 
@@ -326,7 +334,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Show outcomes that pytest has no word for as what they are."""
-    outcome = getattr(report, "qwenvl", {}).get("outcome")
+    carried = getattr(report, "qwenvl", {})
+    outcome = carried.get("outcome")
+    if carried.get("carried_over"):
+        return "carried over", "c", f"CARRIED OVER ({outcome})"
     if outcome in {"INCONCLUSIVE", "INVALID", "WAIVED", "UNSUPPORTED"}:
         return outcome.lower(), "u" if outcome == "UNSUPPORTED" else outcome[0], outcome
     return None

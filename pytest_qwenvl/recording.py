@@ -35,6 +35,14 @@ from pytest_qwenvl.report.results import (
 )
 from pytest_qwenvl.report.terminal import failure_text, write_summary
 from pytest_qwenvl.report.verdict import Claim, settle
+from pytest_qwenvl.resume_items import CarriedItem, attach_carried
+from pytest_qwenvl.resume_run import (
+    check_resume,
+    header_of,
+    inputs_now,
+    open_report,
+    with_continuation,
+)
 from pytest_qwenvl.run import (
     WORKER_INPUT,
     attach_run,
@@ -166,6 +174,7 @@ def begin_recording(config: pytest.Config) -> Recording:
     baseline_of(config)
     manager = config.pluginmanager
     try:
+        check_resume(config)
         host = host_facts()
         facts, extensions = told_at_start(manager, asked, plan, host)
         versions: dict[str, str] = {}
@@ -173,32 +182,38 @@ def begin_recording(config: pytest.Config) -> Recording:
             versions = engine_session_of(config).versions()
         else:
             versions = attach_run(config)
+        builds, scope = _engine_digests(config), scope_of(config)
+        known = {name: host[name] for name in ("cpu", "architecture")}
+        inputs = inputs_now(config, scope, versions, builds, {**known, **facts})
+        opened = open_report(config, inputs, catalogue.requirements, waivers, today())
+        record = RunRecord(
+            suite_version=__version__,
+            catalogue_version=catalogue.version,
+            run_id=run_id_of(config),
+            started=time.time(),
+            argv=("pytest", *map(str, config.invocation_params.args)),
+            scope=scope,
+            backend=plan.inventory.backend if plan.endpoint is None else "",
+            npus=plan.npus,
+            endpoint=plan.endpoint or "",
+            host={**host, **facts},
+            versions={"pytest": pytest.__version__, **versions},
+            digests=builds,
+            requirements=list(catalogue.requirements),
+            profiles={it.name: it.model_dump(mode="json") for it in plan.profiles},
+            not_run=list(plan.not_run),
+            extensions=extensions,
+        )
         recorder = RunRecorder(
-            RunRecord(
-                suite_version=__version__,
-                catalogue_version=catalogue.version,
-                run_id=run_id_of(config),
-                started=time.time(),
-                argv=("pytest", *map(str, config.invocation_params.args)),
-                scope=scope_of(config),
-                backend=plan.inventory.backend if plan.endpoint is None else "",
-                npus=plan.npus,
-                endpoint=plan.endpoint or "",
-                host={**host, **facts},
-                versions={"pytest": pytest.__version__, **versions},
-                digests=_engine_digests(config),
-                requirements=list(catalogue.requirements),
-                profiles={it.name: it.model_dump(mode="json") for it in plan.profiles},
-                not_run=list(plan.not_run),
-                extensions=extensions,
-            ),
-            asked.report_directory,
+            with_continuation(record, opened),
+            opened.directory,
+            header=header_of(opened, inputs),
             secrets=secrets_of(config),
             warn=lambda line: print(f"\n{line}", file=sys.stderr),  # noqa: T201
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
-    forget_earlier(report_root(config))
+    forget_earlier(report_root(config), recorder.snapshot().results)
     recording = Recording(
         recorder, waivers, lambda run: told_at_end(manager, asked, run, recorder.redactor)
     )
@@ -244,7 +259,9 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
         item.stash[SETUP_SECONDS] = call.duration
     config = item.config
     carried = state_of(config, item.session.items)
-    if requirement_of(item) is not None:
+    if isinstance(item, CarriedItem):
+        carried |= attach_carried(item, report)
+    elif requirement_of(item) is not None:
         result = result_of(item, report, call, catalogue_of(config))
         if result is not None:
             secrets = secrets_of(config)

@@ -27,4 +27,6 @@ def properties_of(result: Result) -> list[tuple[str, str]]:
     ]
     if reason:
         properties.append(("qwenvl_reason", reason))
+    if result.carried_over is not None:
+        properties.append(("qwenvl_carried_over", result.carried_over.run_id))
     return properties

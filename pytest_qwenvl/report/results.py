@@ -80,6 +80,18 @@ class ExchangeRecord(Record):
     files: tuple[str, ...] = ()
 
 
+class CarriedOver(Record):
+    """Where a result of a resumed run comes from; when it was found is the result's ``started``.
+
+    Attributes:
+        run_id: the run that found it.
+        attempt: its number among the runs that continue each other, the first of them 1.
+    """
+
+    run_id: str
+    attempt: int
+
+
 class Result(Record):
     """One requirement judged for one deployment of one model.
 
@@ -93,6 +105,7 @@ class Result(Record):
         started: seconds since the epoch.
         exchanges: of a test that failed, its requests, the one in question first.
         waiver: of a WAIVED result, who excuses it, until when and why.
+        carried_over: of a result that the run did not find itself (``--resume``): who did.
     """
 
     requirement: str
@@ -112,6 +125,7 @@ class Result(Record):
     log: str = ""
     reproduce: str = ""
     worker: str = ""
+    carried_over: CarriedOver | None = None
 
 
 class EngineRecord(Record):
@@ -226,6 +240,26 @@ class AttemptRecord(Record):
     claims: int = 0
 
 
+class ContinuedRun(Record):
+    """A run that a resumed one continues, directly or over others.
+
+    Attributes:
+        number: among the runs that continue each other, the first of them 1.
+        outcomes: how many results of each outcome its record has, carried-over ones included.
+        kept: how many of these the next attempt kept.
+        again: why others ran again, by ``MODEL/DEPLOYMENT``: inputs that changed, or requirements
+            with their outcomes.
+    """
+
+    run_id: str
+    number: int
+    started: float
+    argv: tuple[str, ...] = ()
+    outcomes: dict[str, int] = Field(default_factory=dict)
+    kept: int = 0
+    again: dict[str, str] = Field(default_factory=dict)
+
+
 class ModelVerdict(Record):
     """The verdict over one model, with what it rests on."""
 
@@ -250,6 +284,8 @@ class RunRecord(Record):
             not count against the verdict, which names the endpoint as its scope.
         digests: what identifies the engine's wheels, by name: sha256 (hex).
         complete: False in a report that was written while the run was still going.
+        continued: the runs that this one continues (``--resume``), the first one first; their own
+            records lie in ``attempts/`` of the report directory.
         notes: what the run met on its host and no result tells: devices that were passed over or
             quarantined, and why.
         attempts: of a fleet's run, every attempt at a deployment, lost ones included.
@@ -280,6 +316,7 @@ class RunRecord(Record):
     undecided: list[Undecided] = Field(default_factory=list)
     waivers: list[WaiverRecord] = Field(default_factory=list)
     engines: list[EngineRecord] = Field(default_factory=list)
+    continued: list[ContinuedRun] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     attempts: list[AttemptRecord] = Field(default_factory=list)
     extensions: dict[str, Extension] = Field(default_factory=dict)
