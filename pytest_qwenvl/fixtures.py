@@ -222,7 +222,6 @@ def latency_workload(request: pytest.FixtureRequest) -> LatencyWorkload:
 
 
 @pytest.fixture(scope="session")
-@pytest.fixture(scope="session")
 def carried_measurements(request: pytest.FixtureRequest) -> Measurements:
     """What runs before this one measured, with ``--resume``, and results carried over rest on.
 
@@ -234,6 +233,7 @@ def carried_measurements(request: pytest.FixtureRequest) -> Measurements:
     return carried_measurements_of(request.config)
 
 
+@pytest.fixture(scope="session")
 def offline_bench(request: pytest.FixtureRequest) -> OfflineBench:
     """The offline measurement a test was parametrised with; asking for it picks deployments."""
     bench: OfflineBench = request.param

@@ -143,15 +143,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
     if config_of(config).catalogue is None or not wants_suite(config):
         return []
-    plan = plan_of(config)
-    inventory = plan.inventory
-    if plan.endpoint is not None:
-        return [f"qwenvl: attached to {plan.endpoint}; no engine is started", *continued]
     from pytest_qwenvl.resume_run import told_first
 
+    plan = plan_of(config)
+    inventory = plan.inventory
+    continued = [f"qwenvl: {line}" for line in told_first(config)]
+    if plan.endpoint is not None:
+        return [f"qwenvl: attached to {plan.endpoint}; no engine is started", *continued]
     kind = "virtual devices, no NPU" if inventory.backend == "cpu" else "NPUs"
     return [
-    continued = [f"qwenvl: {line}" for line in told_first(config)]
         f"qwenvl: {inventory.backend} backend, {plan.npus} of {len(inventory.devices)} {kind} "
         f"({inventory.chosen_because})",
         *continued,
@@ -230,14 +230,14 @@ def pytest_collection_modifyitems(
             config.hook.pytest_deselected(items=left_out)
         if any(collection.planned_of(item) for item in items):
             collection.order(items, plan_of(config), groups)
-    return result
-
-
-def _drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
         if config_of(config).resume is not None:
             from pytest_qwenvl.resume_run import carry_over
 
             carry_over(config, items)
+    return result
+
+
+def _drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
     from pytest_qwenvl.collection import drop_soaks
     from pytest_qwenvl.errors import UsageProblem
 
