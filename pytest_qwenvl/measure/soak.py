@@ -18,6 +18,8 @@ RUNNING, WAITING, CACHE = "requests running", "requests waiting", "KV cache used
 WHOLE_MEMORY, OTHERS = "proportional memory", "cores used by others"
 
 _MOST_NAMED = 3
+_MOSTLY = 0.5
+"""Share of the looks at which requests must be too many to be called stuck."""
 
 
 def judge_memory(soak: Soak, load: SoakLoad) -> Judgement:
@@ -54,9 +56,10 @@ def judge_requests(soak: Soak, load: SoakLoad) -> Judgement:
         )
     wrong = [
         f"from minute {stay.since / 60:.1f} to {stay.until / 60:.1f} at least {stay.requests:g} "
-        "requests were in the engine that no client waited for"
+        f"requests were in the engine, at {stay.over} of {stay.looks} looks more than clients "
+        "waited for"
         for stay in soak.overstays
-        if stay.until - stay.since >= load.stuck_seconds
+        if stay.until - stay.since >= load.stuck_seconds and stay.over >= _MOSTLY * stay.looks
     ]
     if soak.settled is None:
         wrong.append(

@@ -140,15 +140,21 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Overstay:
-    """More requests in the engine than the client waited for, at least ``requests`` all the time.
+    """A time in which the engine was never seen idle, and had more than clients waited for.
 
     Attributes:
-        since, until: seconds since the load began.
+        since, until: seconds since the load began, of the first and the last look.
+        requests: the fewest in the engine at any look.
+        looks: how many there were; at ``over`` of them the engine had more than clients waited
+            for. At the others it need not have had less: a client's next request may have come
+            while the engine was asked.
     """
 
     since: float
     until: float
     requests: float
+    looks: int
+    over: int
 
 
 @dataclass(frozen=True)

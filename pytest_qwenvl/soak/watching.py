@@ -91,7 +91,7 @@ class Watch:
         """End, after a last look."""
         self._stop.set()
         self._thread.join()
-        self._close_overstay(0.0)
+        self._close_overstay()
 
     @property
     def overstays(self) -> tuple[Overstay, ...]:
@@ -189,17 +189,16 @@ class Watch:
             self._keep(at, quantity, "", dict(_GAUGES.values())[quantity], value)
         if RUNNING not in found:
             return
-        over = found[RUNNING] + found.get(WAITING, 0.0) - waited_for
-        if over <= 0:
-            self._close_overstay(at)
-        elif self._over is None:
-            self._over = Overstay(at, at, over)
-        else:
-            self._over = Overstay(self._over.since, at, min(over, self._over.requests))
+        inside = found[RUNNING] + found.get(WAITING, 0.0)
+        if inside <= 0:
+            self._close_overstay()
+            return
+        stay = self._over or Overstay(at, at, inside, 0, 0)
+        fewest, over = min(stay.requests, inside), stay.over + (inside > waited_for)
+        self._over = Overstay(stay.since, at, fewest, stay.looks + 1, over)
 
-    def _close_overstay(self, at: float) -> None:
-        del at
-        if self._over is not None and self._over.until > self._over.since:
+    def _close_overstay(self) -> None:
+        if self._over is not None and self._over.over > 1:
             self._overstays.append(self._over)
             self._overstays.sort(key=lambda stay: stay.since - stay.until)
             del self._overstays[_MOST_OVERSTAYS:]

@@ -85,8 +85,9 @@ def test_nothing_seen_is_no_pass(name: str) -> None:
     ("changed", "outcome", "said"),
     [
         ({"settled": None, "left": 2.0}, FAIL, "2 requests still ran or waited"),
-        ({"overstays": (Overstay(600, 700, 1),)}, FAIL, "from minute 10.0 to 11.7"),
-        ({"overstays": (Overstay(600, 630, 1),)}, PASS, "left the engine"),
+        ({"overstays": (Overstay(600, 700, 1, 20, 15),)}, FAIL, "from minute 10.0 to 11.7"),
+        ({"overstays": (Overstay(600, 630, 1, 6, 6),)}, PASS, "left the engine"),
+        ({"overstays": (Overstay(600, 700, 1, 20, 5),)}, PASS, "left the engine"),
         ({"foreign": 3.0}, INCONCLUSIVE, "somebody else uses the server"),
         ({"left": None, "settled": None, "unseen": {"requests running": "no /metrics"}},
          INCONCLUSIVE, "no /metrics"),
