@@ -122,7 +122,7 @@ class EngineSession:
             self.interpreter,
             self.plan.inventory.backend,
             self.steps,
-            elsewhere=self.container is not None,
+            elsewhere=self.container.asking() if self.container else None,
         )
 
     @contextlib.contextmanager

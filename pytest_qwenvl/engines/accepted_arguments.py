@@ -11,12 +11,14 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.cpu.install import engine_home
 from pytest_qwenvl.engines.cpu.overlay import cpu_environment
 from pytest_qwenvl.engines.interpreter import Interpreter
@@ -24,6 +26,21 @@ from pytest_qwenvl.errors import EngineError
 
 _WORKER = Path(__file__).with_name("accepted_worker.py")
 _TIMEOUT = 600.0  # seconds; imports take ten, and minutes from a cold network disk
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """How an interpreter that is in an image is asked.
+
+    Attributes:
+        identity: the image's id; a different image is asked anew.
+        folder: where both the host and a container of the image read and write.
+        contain: turns a command of the image's interpreter into one that runs a container.
+    """
+
+    identity: str
+    folder: Path
+    contain: Callable[[Launch], Launch]
 
 
 class AcceptedOption(BaseModel):
@@ -87,23 +104,30 @@ class AcceptedArguments(BaseModel):
         return cls.model_validate_json(text)
 
 
-def cached_arguments(interpreter: Interpreter) -> AcceptedArguments | None:
+def cached_arguments(
+    interpreter: Interpreter, elsewhere: Elsewhere | None = None
+) -> AcceptedArguments | None:
     """What the interpreter's vLLM accepts, if it was asked before; None when it was not."""
-    return _cached(_cache_file(interpreter))
+    return _cached(_cache_file(interpreter, elsewhere))
 
 
-def accepted_arguments(interpreter: Interpreter) -> AcceptedArguments:
+def accepted_arguments(
+    interpreter: Interpreter, elsewhere: Elsewhere | None = None
+) -> AcceptedArguments:
     """What the interpreter's vLLM accepts: from the cache, else asked and kept there.
+
+    Args:
+        elsewhere: how it is asked where it is in an image.
 
     Raises:
         EngineError: its vLLM cannot be imported, or has no parser where one is known to be.
     """
-    file = _cache_file(interpreter)
+    file = _cache_file(interpreter, elsewhere)
     known = _cached(file)
     if known is not None:
         return known
     if file is None:
-        return read_accepted(interpreter)
+        return read_accepted(interpreter, elsewhere)
     from filelock import FileLock
 
     try:
@@ -112,11 +136,11 @@ def accepted_arguments(interpreter: Interpreter) -> AcceptedArguments:
         lock.acquire()
     except OSError:
         # A cache that cannot be written costs ten seconds a run, nothing else.
-        return read_accepted(interpreter)
+        return read_accepted(interpreter, elsewhere)
     try:
         known = _cached(file)
         if known is None:
-            known = read_accepted(interpreter)
+            known = read_accepted(interpreter, elsewhere)
             written = file.with_suffix(".new")
             written.write_text(known.to_json(), encoding="utf-8")
             written.replace(file)
@@ -125,9 +149,11 @@ def accepted_arguments(interpreter: Interpreter) -> AcceptedArguments:
         lock.release()
 
 
-def read_accepted(interpreter: Interpreter) -> AcceptedArguments:
+def read_accepted(
+    interpreter: Interpreter, elsewhere: Elsewhere | None = None
+) -> AcceptedArguments:
     """Ask the interpreter's vLLM what it accepts; see :func:`accepted_arguments`."""
-    answer = _ask(interpreter, ())
+    answer = _ask(interpreter, (), elsewhere)
     return AcceptedArguments(
         vllm=interpreter.vllm_version,
         vllm_ascend=interpreter.versions.get("vllm_ascend"),
@@ -136,7 +162,9 @@ def read_accepted(interpreter: Interpreter) -> AcceptedArguments:
 
 
 def parser_complaints(
-    interpreter: Interpreter, commands: Sequence[Sequence[str]]
+    interpreter: Interpreter,
+    commands: Sequence[Sequence[str]],
+    elsewhere: Elsewhere | None = None,
 ) -> list[str | None]:
     """What vLLM's own parser says of each list of arguments of ``vllm serve``.
 
@@ -146,47 +174,69 @@ def parser_complaints(
     Raises:
         EngineError: it cannot be asked.
     """
-    said: list[str | None] = _ask(interpreter, commands)["complaints"]
+    said: list[str | None] = _ask(interpreter, commands, elsewhere)["complaints"]
     return said
 
 
-def _ask(interpreter: Interpreter, commands: Sequence[Sequence[str]]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="qwenvl-accepted-") as folder:
+def _ask(
+    interpreter: Interpreter, commands: Sequence[Sequence[str]], elsewhere: Elsewhere | None
+) -> dict[str, Any]:
+    place = None if elsewhere is None else elsewhere.folder
+    with tempfile.TemporaryDirectory(prefix="qwenvl-accepted-", dir=place) as folder:
         result = Path(folder) / "result.json"
-        environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+        settings = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
         if interpreter.platform == "cpu":
-            environment.update(cpu_environment(interpreter, Path(folder) / "overlay"))
+            settings.update(cpu_environment(interpreter, Path(folder) / "overlay"))
         command = [str(interpreter.path), str(_WORKER), str(result)]
         if commands:
             command.append(json.dumps([list(arguments) for arguments in commands]))
+        launch = Launch(tuple(command), settings)
+        if elsewhere is not None:
+            launch = elsewhere.contain(launch)
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT,
-                check=False,
-            )
+            code, output = _run(launch, folder, {**os.environ, **launch.environment})
         except subprocess.TimeoutExpired:
             said = f"did not end within {_TIMEOUT:.0f} s"
         except OSError as problem:
             said = f"cannot be started: {problem.strerror}"
         else:
-            if done.returncode == 0 and result.is_file():
+            if code == 0 and result.is_file():
                 answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
                 return answer
-            tail = "\n".join(done.stdout.splitlines()[-20:])
-            said = f"ended with exit code {done.returncode} and said:\n{tail}"
+            tail = "\n".join(output.splitlines()[-20:])
+            said = f"ended with exit code {code} and said:\n{tail}"
         raise EngineError(
             f"{interpreter.path} cannot say what its vLLM {interpreter.vllm_version} accepts: the "
             f"process that builds its parser {said}",
-            argv=tuple(command),
+            argv=launch.argv,
         )
+
+
+def _run(launch: Launch, folder: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command to its end; its exit code and what it said."""
+    # A container goes on for as long as its standard input is open, and ends with it.
+    read, write = os.pipe()
+    try:
+        done = subprocess.run(
+            launch.argv,
+            cwd=folder,
+            env=environment,
+            stdin=read,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        return done.returncode, done.stdout
+    except BaseException:
+        if launch.farewell:
+            subprocess.run(launch.farewell, stdin=subprocess.DEVNULL, check=False)
+        raise
+    finally:
+        os.close(write)
+        os.close(read)
 
 
 def _cached(file: Path | None) -> AcceptedArguments | None:
@@ -196,17 +246,23 @@ def _cached(file: Path | None) -> AcceptedArguments | None:
         return None
 
 
-def _cache_file(interpreter: Interpreter) -> Path | None:
+def _cache_file(interpreter: Interpreter, elsewhere: Elsewhere | None) -> Path | None:
     """Where the answer is kept; None for an interpreter whose changes would not be noticed.
 
-    Named after what was installed and when: pip writes ``RECORD`` anew whenever it installs.
+    Named after what was installed and when: pip writes ``RECORD`` anew whenever it installs. What
+    an image holds never changes.
     """
     stamps = []
-    for distribution in (interpreter.distribution, "vllm-ascend"):
-        pattern = f"{distribution.replace('-', '_')}-*.dist-info/RECORD"
-        for record in sorted(interpreter.site_packages.glob(pattern)):
-            stamps.append((record.parent.name, record.stat().st_mtime_ns))
-    if not stamps or not (interpreter.site_packages / "vllm").is_dir():
+    if elsewhere is not None:
+        stamps.append((elsewhere.identity, 0))
+    else:
+        if not (interpreter.site_packages / "vllm").is_dir():
+            return None
+        for distribution in (interpreter.distribution, "vllm-ascend"):
+            pattern = f"{distribution.replace('-', '_')}-*.dist-info/RECORD"
+            for record in sorted(interpreter.site_packages.glob(pattern)):
+                stamps.append((record.parent.name, record.stat().st_mtime_ns))
+    if not stamps:
         return None
     worker = _WORKER.read_bytes()
     identity = json.dumps([str(interpreter.path), interpreter.versions, stamps]).encode()

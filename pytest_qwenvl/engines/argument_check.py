@@ -16,6 +16,7 @@ from typing import Any
 from pytest_qwenvl.engines.accepted_arguments import (
     AcceptedArguments,
     AcceptedOption,
+    Elsewhere,
     accepted_arguments,
     cached_arguments,
     parser_complaints,
@@ -65,8 +66,8 @@ class ArgumentCheck:
     """Holds deployments against the engine of one interpreter.
 
     Args:
-        elsewhere: the interpreter is not one of this host's (it is in an image), so that it
-            cannot be asked.
+        elsewhere: how the interpreter is asked where it is in an image. Its source is not read
+            there, so that variables and ``additional_config`` go unchecked.
 
     Attributes:
         problem: why nothing can be checked, because the engine cannot say what it accepts; empty
@@ -79,22 +80,19 @@ class ArgumentCheck:
         backend: BackendName,
         steps: Steps,
         *,
-        elsewhere: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.problem = ""
         self._interpreter = interpreter
         self._backend = backend
         self._checked: set[tuple[str, str]] = set()
-        self._accepted: AcceptedArguments | None = None
-        if elsewhere:
-            self.problem = "the engine's interpreter is not on this host"
-            return
-        self._declared = declared_names(interpreter)
-        self._accepted = cached_arguments(interpreter)
+        self._elsewhere = elsewhere
+        self._declared = declared_names(interpreter) if elsewhere is None else None
+        self._accepted = cached_arguments(interpreter, elsewhere)
         if self._accepted is None:
             with steps(f"asking vLLM {interpreter.vllm_version} what it accepts (once)"):
                 try:
-                    self._accepted = accepted_arguments(interpreter)
+                    self._accepted = accepted_arguments(interpreter, elsewhere)
                 except EngineError as problem:
                     self.problem = str(problem)
 
@@ -110,7 +108,7 @@ class ArgumentCheck:
             self._interpreter.engine_versions,
             self._accepted,
             self._declared,
-            lambda options: parser_complaints(self._interpreter, [options])[0],
+            lambda options: parser_complaints(self._interpreter, [options], self._elsewhere)[0],
         )
         self._checked.add(key)
 

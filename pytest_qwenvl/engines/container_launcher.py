@@ -13,6 +13,7 @@ from typing import Literal
 from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.inventory import Inventory
 from pytest_qwenvl.devices.lease import Lease
+from pytest_qwenvl.engines.accepted_arguments import Elsewhere
 from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.container import Mount, container_launch, weight_mounts
 from pytest_qwenvl.engines.container_devices import missing
@@ -89,6 +90,28 @@ class ContainerLauncher:
             self._config.engine_python or _PYTHON,
             self._config.container_options,
         )
+
+    def asking(self) -> Elsewhere:
+        """How the image's interpreter is asked what it accepts: with the driver, without an NPU."""
+        folder = self._run_directory / "asked"
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def contained(launch: Launch) -> Launch:
+            return container_launch(
+                launch,
+                runtime=self._config.container_runtime,
+                image=self.image.id,
+                name=f"qwenvl-{self._run_id}-{os.getpid()}-{next(self._numbers)}-asked",
+                backend=self._inventory.backend,
+                generation=self._inventory.hardware,
+                devices=(),
+                run_directory=self._run_directory,
+                working_directory=folder,
+                labels={"run": self._run_id, "kind": "asked", "pid": str(os.getpid())},
+                options=self._config.container_options,
+            )
+
+        return Elsewhere(self.image.id, folder, contained)
 
     def contain(
         self, kind: Contained, planned: PlannedDeployment, lease: Lease | None

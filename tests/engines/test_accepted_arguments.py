@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -9,11 +11,13 @@ from fixtures.arguments.record import record_vllm
 from pytest_qwenvl.engines import accepted_arguments as module
 from pytest_qwenvl.engines.accepted_arguments import (
     AcceptedArguments,
+    Elsewhere,
     accepted_arguments,
     cached_arguments,
     parser_complaints,
     read_accepted,
 )
+from pytest_qwenvl.engines.command import Launch
 from pytest_qwenvl.engines.cpu.install import installed_interpreter
 from pytest_qwenvl.engines.interpreter import Interpreter, probe
 from pytest_qwenvl.errors import EngineError
@@ -48,7 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Interpreter]:
     """Who was asked; the answer is the recorded one."""
     found: list[Interpreter] = []
 
-    def read(one: Interpreter) -> AcceptedArguments:
+    def read(one: Interpreter, elsewhere: Elsewhere | None = None) -> AcceptedArguments:
         found.append(one)
         return recorded_arguments("0.32.0")
 
@@ -108,6 +112,30 @@ def test_an_engine_whose_changes_nobody_would_notice_is_not_remembered(interpret
         accepted_arguments(interpreter)
     assert len(asked) == 2
     assert not (home / "accepted").exists()
+
+
+def test_an_image_is_asked_once_and_another_image_anew(interpreter, asked, home, tmp_path):
+    # Nothing of the image's packages lies on the host.
+    (interpreter.site_packages / "vllm").rmdir()
+    images = [Elsewhere(name, tmp_path, lambda launch: launch) for name in ("sha256:1", "sha256:2")]
+    for image in [*images, *images]:
+        accepted_arguments(interpreter, image)
+    assert len(asked) == 2
+    assert cached_arguments(interpreter) is None
+
+
+def test_an_image_that_does_not_answer_is_removed_with_what_was_run(home, tmp_path):
+    removed = tmp_path / "removed"
+    farewell = (sys.executable, "-c", f"open({str(removed)!r}, 'w')")
+
+    def contain(launch: Launch) -> Launch:
+        return Launch((*launch.argv[:1], "-c", "input()"), launch.environment, farewell)
+
+    interpreter = probe(stand_in_python(tmp_path / "bin"))
+    silent = Elsewhere("sha256:1", tmp_path, contain)
+    with mock.patch.object(module, "_TIMEOUT", 0.5), pytest.raises(EngineError, match="within"):
+        read_accepted(interpreter, silent)
+    assert removed.exists()
 
 
 def test_a_stand_in_says_what_it_accepts(home, tmp_path):

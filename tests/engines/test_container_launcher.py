@@ -81,6 +81,18 @@ def test_the_bench_gets_none(launcher, planned):
     assert davinci(launcher.contain("bench", planned, None)(Launch(COMMAND))) == []
 
 
+def test_what_asks_for_accepted_arguments_has_the_driver_but_no_npu(launcher):
+    asking = launcher.asking()
+    launch = asking.contain(Launch(COMMAND))
+    assert asking.identity == "sha256:ab"
+    assert davinci(launch) == []
+    assert "/dev/davinci_manager" in options(launch, "device")
+    assert asking.folder.is_dir()
+    # What the container writes there is read on the host.
+    folder = asking.folder.parent
+    assert f"type=bind,source={folder},target={folder}" in options(launch, "mount")
+
+
 def test_no_device_on_the_cpu_backend(tmp_path, planned):
     inventory = Inventory("cpu", (0,), ("core3",), "3", "cpu", "a test")
     launcher = ContainerLauncher(
