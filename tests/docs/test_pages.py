@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_commands_with_an_engine(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", _with("nightly"))
 def test_long_commands(name: str, tmp_path: Path) -> None:
     assert run(read_page(CHECKOUT / name), tmp_path, ("", "engine", "nightly"), seconds=3600)
+
+
+# Of the site's own pages mkdocs looks at links, and at anchors too.
+@pytest.mark.parametrize("name", [it for it in NAMES if it.startswith("README")])
+def test_links_of_the_readmes_lead_somewhere(name: str) -> None:
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 8
+    assert [it for it in links if not (CHECKOUT / it).exists()] == []
