@@ -20,7 +20,8 @@ from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.results import Requirement
 from pytest_qwenvl.report.table import GROUPS
 
-_ID = re.compile(r"QVL-[A-Z]+-\d{3}")
+# A vendor's catalogue has a prefix of its own.
+_ID = re.compile(r"[A-Z][A-Z0-9]*-[A-Z]+-\d{3}")
 _MUST = re.compile(r"\bMUST\b")
 _TOP_KEYS = ("version", "requirement")
 _REQUIRED_KEYS = ("id", "group", "level", "since", "must", "rationale", "source")

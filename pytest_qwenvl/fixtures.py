@@ -199,12 +199,39 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     return collected
 
 
+@pytest.fixture
+def preflight(
+    request: pytest.FixtureRequest, engine_session: EngineSession, evidence: Evidence
+) -> Callable[..., None]:
+    """Decides a requirement by a plugin's check of the host: ``preflight("ACME-ENV-001")``.
+
+    Checks come from the hook ``pytest_qwenvl_preflight_checks``. What was looked at is recorded as
+    evidence, a finding fails the test. One that is decided for each deployment takes it as the
+    second argument: ``preflight("ACME-ENV-002", deployment)``.
+    """
+    from pytest_qwenvl.preflight.added import deciding
+
+    return deciding(request.config.pluginmanager, engine_session, evidence)
+
+
 @pytest.fixture(scope="session")
 def baseline(request: pytest.FixtureRequest) -> Measurements | None:
     """What the run of ``--baseline`` measured, by deployment, kind and name; None without one."""
     from pytest_qwenvl.run import baseline_of
 
     return baseline_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def carried_measurements(request: pytest.FixtureRequest) -> Measurements:
+    """What runs before this one measured, with ``--resume``, and results carried over rest on.
+
+    What else is judged from such a measurement is judged from it, and it is not made again; empty
+    for a run that continues none.
+    """
+    from pytest_qwenvl.resume_run import carried_measurements_of
+
+    return carried_measurements_of(request.config)
 
 
 @pytest.fixture(scope="session")
@@ -219,18 +246,6 @@ def latency_workload(request: pytest.FixtureRequest) -> LatencyWorkload:
     """The workload a test was parametrised with; asking for it picks the deployments."""
     workload: LatencyWorkload = request.param
     return workload
-
-
-@pytest.fixture(scope="session")
-def carried_measurements(request: pytest.FixtureRequest) -> Measurements:
-    """What runs before this one measured, with ``--resume``, and results carried over rest on.
-
-    What else is judged from such a measurement is judged from it, and it is not made again; empty
-    for a run that continues none.
-    """
-    from pytest_qwenvl.resume_run import carried_measurements_of
-
-    return carried_measurements_of(request.config)
 
 
 @pytest.fixture(scope="session")

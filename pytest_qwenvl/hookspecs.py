@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_qwenvl.added_settings import EngineSettings
     from pytest_qwenvl.config import Config
+    from pytest_qwenvl.preflight.checks import Check
     from pytest_qwenvl.profile import Deployment, ModelProfile
     from pytest_qwenvl.profile_fields import BackendName
     from pytest_qwenvl.report.results import RunRecord
@@ -72,4 +73,19 @@ def pytest_qwenvl_report_fields(asked: Config, run: RunRecord) -> Mapping[str, A
 
     Returns:
         JSON values by name.
+    """
+
+
+def pytest_qwenvl_preflight_checks(asked: Config) -> Mapping[str, Check]:  # type: ignore[empty-body]
+    """Checks of the host that a vendor knows and the suite does not.
+
+    ``pytest-qwenvl doctor --plugin`` makes them after the shipped ones; in a run a test with the
+    ``preflight`` fixture decides a requirement of the vendor's catalogue by them.
+
+    Args:
+        asked: the options of the run, or of ``doctor``.
+
+    Returns:
+        :class:`~pytest_qwenvl.preflight.checks.Check` by the id of the requirement that it decides;
+        ids of shipped checks are refused.
     """

@@ -25,6 +25,7 @@ _SHOWN = {"ok": "ok", "finding": "FINDING", "undecided": "unknown"}
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand to those of the program."""
+    from pytest_qwenvl.commands.plugins import add_plugin_option
     from pytest_qwenvl.options import OPTIONS
 
     parser = commands.add_parser(
@@ -55,12 +56,15 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="compare weights with the digests they were published with; reads every byte",
     )
+    add_plugin_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_qwenvl.catalogue import load_catalogue
+    from pytest_qwenvl.extensions import plugins_outside_pytest
+    from pytest_qwenvl.preflight.added import added_checks
     from pytest_qwenvl.preflight.examination import examine_all, look_at_host, subjects_of
     from pytest_qwenvl.preflight.table import load_table
     from pytest_qwenvl.profile_loading import load_profiles
@@ -69,9 +73,10 @@ def _run(arguments: argparse.Namespace) -> int:
     catalogue = load_catalogue(arguments.suite / "requirements.toml")
     table = load_table(arguments.suite / "compatibility.toml")
     profiles = load_profiles(config.profile_directories)
+    more = added_checks(plugins_outside_pytest(arguments.plugins), config)
     host = look_at_host(config)
     subjects = subjects_of(config, profiles, host)
-    outcomes = examine_all(host, table, catalogue, subjects, digests=arguments.digests)
+    outcomes = examine_all(host, table, catalogue, subjects, digests=arguments.digests, more=more)
     if arguments.json:
         text = json.dumps(_as_json(host, subjects, outcomes), indent=2)
     else:

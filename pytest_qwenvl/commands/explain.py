@@ -45,6 +45,8 @@ class _Engine:
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand to those of the program."""
+    from pytest_qwenvl.commands.plugins import add_plugin_option
+
     parser = commands.add_parser(
         "explain",
         help="print the command and environment of a deployment, ready to paste",
@@ -91,14 +93,27 @@ def add_parser(commands: Any) -> None:
         help="of the NPUs, for the container's devices (default: a2)",
     )
     parser.add_argument("--image", help="the container's image")
+    add_plugin_option(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pytest_qwenvl.added_settings import add_settings
+    from pytest_qwenvl.config import Config
     from pytest_qwenvl.explaining import as_shell, deployment_launch
+    from pytest_qwenvl.extensions import plugins_outside_pytest
 
     profile, deployment = _find(arguments.deployment, arguments.profiles)
     backend: BackendName = arguments.backend
+    asked = Config(
+        backend=backend,
+        profile_directories=tuple(arguments.profiles),
+        weights_root=arguments.weights_root,
+        engine_python=arguments.engine_python,
+    )
+    deployment, added = add_settings(
+        plugins_outside_pytest(arguments.plugins), asked, profile, deployment, backend
+    )
     engine = _engine(arguments, backend)
     weights, modelscope, remark = _weights(profile, deployment, backend, engine, arguments)
     devices = _devices(arguments.devices, deployment.npus)
@@ -119,6 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
         launch = _contained(launch, profile, devices, weights, engine, arguments)
     shown = ", ".join(str(number) for number in devices)
     remarks = [f"{arguments.deployment} on {backend} {shown}; {engine.described}", *remark]
+    remarks += [f"{name} is added by plugin {plugin}" for name, plugin in added.items()]
     sys.stdout.write(as_shell(launch, remarks))
     return 0
 

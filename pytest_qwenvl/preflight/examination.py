@@ -16,7 +16,7 @@ from pytest_qwenvl.devices.locks import default_lock_directory
 from pytest_qwenvl.engines.finding import find_interpreter
 from pytest_qwenvl.errors import InconclusiveError, UsageProblem
 from pytest_qwenvl.planning import PlannedDeployment
-from pytest_qwenvl.preflight.checks import CHECKS
+from pytest_qwenvl.preflight.checks import CHECKS, Check
 from pytest_qwenvl.preflight.finding import Examined, Finding
 from pytest_qwenvl.preflight.host import Host
 from pytest_qwenvl.preflight.table import CompatibilityTable
@@ -122,22 +122,25 @@ def examine_all(
     subjects: Sequence[PlannedDeployment],
     *,
     digests: bool = False,
+    more: Mapping[str, Check] | None = None,
 ) -> list[CheckOutcome]:
     """Make every check that the catalogue says applies to this backend.
 
     Args:
         digests: also compare weights with their digests, which reads every byte of them.
+        more: checks of plugins, made after the shipped ones; where the catalogue does not have
+            their requirement they apply everywhere, to each deployment.
     """
     outcomes = []
-    for requirement, check in CHECKS.items():
-        entry = catalogue[requirement]
-        if host.inventory.backend not in entry.applies_to:
+    for requirement, check in {**CHECKS, **(more or {})}.items():
+        entry = catalogue[requirement] if requirement in catalogue else None  # noqa: SIM401
+        if entry is not None and host.inventory.backend not in entry.applies_to:
             continue
         options = {"digests": True} if digests and check.reads_weights else {}
         if check.of_deployment:
             chosen = (
                 {one.profile.name: one for one in reversed(subjects)}
-                if entry.per == "model"
+                if entry is not None and entry.per == "model"
                 else {one.id: one for one in subjects}
             )
             made = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_qwenvl.cli import main
+
 SETTINGS = "from pytest_qwenvl.added_settings import EngineSettings\n"
 
 
@@ -193,3 +195,132 @@ def test_workers_start_engines_with_what_was_added(suite):
     (engine,) = run["engines"]
     assert "--max-num-seqs" in engine["argv"]
     assert run["extensions"]["conftest.py"]["settings"] == {"alpha/serve-1npu": ["max_num_seqs"]}
+
+
+CHECK = """
+from pytest_qwenvl.preflight.checks import Check
+from pytest_qwenvl.preflight.finding import Examined, Finding
+
+def look(host, table):
+    found = host.environment.get("ACME_BUS", "none")
+    if found == "broken":
+        raise KeyError("bus")
+    if found == "of another kind":
+        return found
+    wrong = Finding("ACME-ENV-001", f"bus {found}", "bus 3", "set ACME_BUS=3")
+    return Examined(f"bus {found}", () if found == "3" else (wrong,))
+
+def pytest_qwenvl_preflight_checks():
+    return {"ACME-ENV-001": Check("the bus", look)}
+"""
+REQUIREMENT = """
+[[requirement]]
+id = "ACME-ENV-001"
+group = "environment"
+level = "core"
+since = "0.1"
+must = "The bus MUST be of version 3."
+rationale = "a test"
+source = "a test"
+"""
+
+
+def with_check(suite):
+    conftest(suite, CHECK)
+    catalogue = suite.suite / "requirements.toml"
+    catalogue.write_text(catalogue.read_text() + REQUIREMENT)
+    (suite.suite / "test_acme.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.environment\n"
+        "@pytest.mark.requirement('ACME-ENV-001')\n"
+        "def test_bus(preflight):\n"
+        "    preflight('ACME-ENV-001')\n"
+    )
+    suite.profile()
+
+
+@pytest.mark.parametrize(
+    ("bus", "outcome", "said"),
+    [
+        ("3", "PASS", ""),
+        ("2", "FAIL", "seen bus 2; expected bus 3; set ACME_BUS=3"),
+        ("broken", "ERROR", "the check of ACME-ENV-001 (the bus)"),
+        ("of another kind", "ERROR", "needs to return an Examined, returned str"),
+    ],
+)
+def test_a_requirement_of_ones_own_decided_by_a_check(suite, bus, outcome, said):
+    with_check(suite)
+    suite.environment["ACME_BUS"] = bus
+    _, run = report(suite, "-k", "test_bus")
+    (result,) = run["results"]
+    assert (result["requirement"], result["outcome"]) == ("ACME-ENV-001", outcome)
+    assert said in result["reason"]
+    if outcome in {"PASS", "FAIL"}:
+        assert result["evidence"]["seen"] == f"bus {bus}"
+
+
+def test_a_shipped_check_is_not_replaced(suite):
+    with_check(suite)
+    conftest(suite, CHECK.replace("ACME-ENV-001", "QVL-ENV-001"))
+    _, run = report(suite, "-k", "test_bus")
+    assert "'QVL-ENV-001' is the suite's own; use another name" in run["results"][0]["reason"]
+
+
+def test_doctor_makes_checks_of_plugins(tmp_path, monkeypatch, capsys):
+    (tmp_path / "conftest.py").write_text(CHECK)
+    monkeypatch.setenv("ACME_BUS", "2")
+    arguments = ["doctor", "--backend=cpu", "--model=qwen3-vl-tiny"]
+    main(arguments)
+    assert "ACME-ENV-001" not in capsys.readouterr().out
+    assert main([*arguments, f"--plugin={tmp_path / 'conftest.py'}"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "FINDING ACME-ENV-001 the bus" in out
+    assert "seen bus 2 expected bus 3 remedy set ACME_BUS=3" in out
+
+
+def explained(arguments, capsys):
+    code = main(["explain", "qwen3-vl-8b-instruct/serve-1npu", "--vllm-ascend=0.23.0", *arguments])
+    return code, capsys.readouterr()
+
+
+def test_explain_shows_what_plugins_add(tmp_path, capsys):
+    plugin = tmp_path / "acme_plugin.py"
+    plugin.write_text(
+        SETTINGS + "def pytest_qwenvl_engine_settings(asked, backend):\n"
+        "    return EngineSettings(\n"
+        "        arguments={'data_parallel_backend': asked.backend},\n"
+        "        environment={'ACME_MODE': 'fast'})\n"
+    )
+    code, before = explained([], capsys)
+    assert code == 0
+    assert "ACME_MODE" not in before.out
+    code, shown = explained([f"--plugin={plugin}"], capsys)
+    assert code == 0
+    assert "--data-parallel-backend npu" in shown.out
+    assert "ACME_MODE=fast" in shown.out
+    assert "# ACME_MODE is added by plugin " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_thing", "cannot be imported: ModuleNotFoundError"),
+        (
+            SETTINGS + "def pytest_qwenvl_engine_settings():\n"
+            "    return EngineSettings(environment={'VLLM_USE_MODELSCOPE': 'True'})",
+            "VLLM_USE_MODELSCOPE is the suite's to set",
+        ),
+    ],
+)
+def test_explain_refuses_what_a_run_would(tmp_path, capsys, text, said):
+    plugin = tmp_path / "acme_broken.py"
+    plugin.write_text(text)
+    code, shown = explained([f"--plugin={plugin}"], capsys)
+    assert code == 2
+    assert said in shown.err
+
+
+def test_explain_names_a_plugin_that_is_not_there(capsys):
+    code, shown = explained(["--plugin=acme_absent"], capsys)
+    assert code == 2
+    assert "--plugin acme_absent: cannot be imported: ModuleNotFoundError" in shown.err
