@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_qwenvl.report.html_accuracy import Flips
     from pytest_qwenvl.report.html_measured import Load, Scored
+    from pytest_qwenvl.report.html_soak import ShownSoak
 
 LARGEST_PAGE = 5_000_000
 """Bytes. Of a run that would take more the page shows less evidence, and says so."""
@@ -63,6 +64,7 @@ class Plots(NamedTuple):
     compared: bool
     flips: tuple[Flips, ...]
     timeline: Markup | None
+    soaks: tuple[ShownSoak, ...]
 
 
 def render_page(
@@ -120,6 +122,7 @@ def _render(
 def _plots(run: RunRecord, baseline: RunRecord | None) -> Plots:
     from pytest_qwenvl.report.html_accuracy import flips_of, partner_of, scores_plot
     from pytest_qwenvl.report.html_measured import loads_of, scores_of
+    from pytest_qwenvl.report.html_soak import soaks_of
     from pytest_qwenvl.report.html_timeline import bars_of, timeline
 
     loads = loads_of(run)
@@ -141,6 +144,7 @@ def _plots(run: RunRecord, baseline: RunRecord | None) -> Plots:
             if partner is not None and partner.items and its.items
         ),
         timeline(bars) if bars else None,
+        tuple(soaks_of(run)),
     )
 
 

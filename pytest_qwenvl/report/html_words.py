@@ -115,6 +115,14 @@ WORDS: dict[str, Words] = {
         "为控制页面大小已缩短；完整内容见 report.json。",
     ),
     "whole": Words("{0} more are in report.json", "其余 {0} 项见 report.json"),
+    "soak": Words("Soak", "长稳测试"),
+    "soak.minutes": Words(
+        "{0} min; watching took {1} % of one core", "{0} 分钟；监测占用单核的 {1} %"
+    ),
+    "soak.marks": Words(
+        "Line: means of samples; bars: their lowest and highest; dashed: judged from here on.",
+        "折线：样本均值；竖条：最低与最高值；虚线：由此开始判定。",
+    ),
     "latency": Words("Latency", "时延"),
     "latency.distribution": Words("Share of requests within a time", "在给定时间内完成的请求占比"),
     "latency.time": Words("Over the run", "随时间变化"),
