@@ -19,9 +19,14 @@ Evaluate = Callable[[AccuracyFloor], Evaluation]
 
 
 class Evaluations:
-    """What was evaluated already, or failed to be: one evaluation decides several requirements."""
+    """What was evaluated already, or failed to be: one evaluation decides several requirements.
 
-    def __init__(self) -> None:
+    Args:
+        carried: what a run that this one continues measured, and results carried over rest on.
+    """
+
+    def __init__(self, carried: Measurements) -> None:
+        self._carried = carried
         self._known: dict[tuple[str, str], Evaluation | MeasurementError | EngineError] = {}
 
     def judge(
@@ -40,6 +45,10 @@ class Evaluations:
         """
         key = (deployment.id, floor.task)
         known = self._known.get(key)
+        text = f"{kind_of(floor.harness)} {floor.task}"
+        kept = Key(deployment.profile.name, deployment.deployment.name, text)
+        if known is None and kept in self._carried:
+            known = self._known[key] = self._carried[kept]
         if known is None:
             try:
                 known = evaluate(floor)

@@ -31,9 +31,9 @@ def blind() -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def evaluated() -> Evaluations:
+def evaluated(carried_measurements: Measurements) -> Evaluations:
     """Evaluations that were made already, or failed: one decides several requirements."""
-    return Evaluations()
+    return Evaluations(carried_measurements)
 
 
 @pytest.fixture

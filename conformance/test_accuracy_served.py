@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.accuracy, pytest.mark.deployment_mode("serve")]
 
 
 @pytest.fixture(scope="session")
-def evaluated_served() -> Evaluations:
+def evaluated_served(carried_measurements: Measurements) -> Evaluations:
     """Evaluations that were made already, or failed: one decides several requirements."""
-    return Evaluations()
+    return Evaluations(carried_measurements)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def judge(
     deployment: PlannedDeployment,
     latency_workload: LatencyWorkload,
     loads: Loads,
+    carried_measurements: Measurements,
     evidence: Evidence,
 ) -> Callable[..., None]:
     """Make the load once, keep every request, and judge it as ``gate`` will judge the report."""
@@ -40,6 +41,10 @@ def judge(
     def decide(name: str, earlier: LoadResult | None = None) -> None:
         key = (deployment.id, latency_workload.name)
         known = loads.get(key)
+        text = f"{KIND} {latency_workload.name}"
+        kept = Key(deployment.profile.name, deployment.deployment.name, text)
+        if known is None and kept in carried_measurements:
+            known = loads[key] = carried_measurements[kept]
         evidence.record(workload=latency_workload.name)
         if known is None:
             try:
@@ -49,7 +54,7 @@ def judge(
                 known = problem
             loads[key] = known
         else:
-            evidence.record(**{MEASUREMENT: f"{KIND} {latency_workload.name}"})
+            evidence.record(**{MEASUREMENT: text})
         if isinstance(known, MeasurementError):
             raise known
         profile = deployment.profile.model_dump(mode="json")
