@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +15,7 @@ from conformance.asking import (
     questions,
     text_of,
 )
+from conformance.log_reading import log_when
 from conformance.tutorial import TUTORIAL_MESSAGES, TUTORIAL_TOKENS, reads_tongyi_qwen
 from pytest_qwenvl.engines.endpoint import Endpoint
 from pytest_qwenvl.outcomes import Evidence
@@ -29,7 +29,6 @@ START_UP_LINES = (
     "Application startup complete.",
 )
 ACCESS_LINE = '"POST /v1/chat/completions HTTP/1.1" 200'
-LOG_DELAY = 10.0  # seconds in which a written line reaches the log file
 
 
 @pytest.mark.smoke
@@ -98,12 +97,8 @@ def test_access_log(server: Endpoint, evidence: Evidence) -> None:
     """The server that was started logs the request it answered."""
     before = server.log_since(0).count(ACCESS_LINE)
     chat(server, TUTORIAL_MESSAGES, max_tokens=1)
-    deadline = time.monotonic() + LOG_DELAY
-    # The answer may overtake the line, which reaches the file through a pipe.
-    while (after := server.log_since(0).count(ACCESS_LINE)) <= before:
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(0.02)
+    log = log_when(server, 0, lambda log: log.count(ACCESS_LINE) > before)
+    after = log.count(ACCESS_LINE)
     evidence.record(before=before, after=after)
     assert after > before, f"expected a new line with {ACCESS_LINE} in the server's log, seen none"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ def host_facts(root: Path = Path("/")) -> dict[str, Any]:
         "cores_of_host": os.cpu_count(),
         "memory_gib": _memory_gib(root),
         "memory_limit_gib": _memory_limit_gib(root),
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
+        "kernel": os.uname().release,
+        "architecture": os.uname().machine,
         "platform": _distribution(root),
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
         "container": container is not None,
         "container_kind": container,
     }
@@ -106,7 +106,7 @@ def _cpu_model(root: Path) -> str | None:
         # Arm kernels have no "model name"; some name the chip under "Hardware" or "Model".
         if key.strip() in ("model name", "Hardware", "Model") and value.strip():
             return value.strip()
-    return platform.processor() or None
+    return None
 
 
 def _memory_gib(root: Path) -> float | None:
@@ -125,7 +125,7 @@ def _memory_limit_gib(root: Path) -> float | None:
 
 def _distribution(root: Path) -> str:
     match = re.search(r'^PRETTY_NAME="?([^"\n]+)', _text(root / "etc/os-release"), re.M)
-    return match[1] if match else platform.system()
+    return match[1] if match else os.uname().sysname
 
 
 def _text(path: Path) -> str:
