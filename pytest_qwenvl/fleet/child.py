@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -65,24 +66,24 @@ def run_order(order: Order) -> Iterator[Event]:
 def _folder(order: Order) -> Iterator[Path]:
     """A folder of the attempt's own, removed at the end even when this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix=f"qwenvl-fleet-{order.fleet}-"))
+    reader, writer = os.pipe()
     try:
-        (folder / "report").mkdir()
-        sweeper = EngineProcess.start(
-            Launch(
-                (sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"),
-                farewell=(sys.executable, "-I", "-S", str(_SWEEP), str(folder)),
-            ),
-            log_path=Path(os.devnull),
-            working_directory=Path("/"),
+        subprocess.run(
+            [sys.executable, "-I", "-S", str(_SWEEP), str(folder)],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            check=True,
         )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    try:
+        (folder / "report").mkdir()
         yield folder
+    except subprocess.CalledProcessError as error:
+        raise OSError(f"the folder {folder} could not be guarded: {error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        sweeper.stop(grace=0.5)
+        os.close(reader)
+        os.close(writer)
 
 
 def _run(order: Order, folder: Path, stack: contextlib.ExitStack) -> Generator[Event, None, str]:

@@ -1,8 +1,9 @@
-"""Remove the folder of an attempt once its child pytest is gone, whatever ended the node's task.
+"""Remove the folder of an attempt once its task is gone, whatever ended it.
 
-A program: ``python -I -S sweep.py FOLDER``; run by the guardian as a farewell. Standard library
-only. What a dying engine writes once more is removed too: it ends when nothing came back for a
-while.
+A program: ``python -I -S sweep.py FOLDER``, with a pipe for its standard input whose other end the
+task holds. Standard library only. It goes on in a process of its own, which is nobody's child: Ray
+kills the children of a worker that ends. What a dying engine writes once more is removed too: it
+ends when nothing came back for a while.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import shutil
 import sys
 import time
 
-_PATIENCE = 35.0  # seconds; the guardian grants a farewell little more
-_QUIET = 1.0  # seconds for which nothing may come back
+_PATIENCE = 60.0  # seconds from the task's end on
+_QUIET = 3.0  # seconds for which nothing may come back
 _INTERVAL = 0.1
 
 
@@ -49,4 +50,8 @@ def _is_used(folder: str) -> bool:
 
 
 if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
+    while os.read(0, 1):
+        pass
     sweep(sys.argv[1])

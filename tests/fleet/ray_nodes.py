@@ -1,8 +1,8 @@
 """Several Ray nodes on this machine, in a process of their own: Ray is never in the tests'.
 
 A program: ``python -m tests.fleet.ray_nodes RESOURCE DEVICES…`` starts a head node and a node for
-each number of devices, all on loopback, and prints the address. ``kill N`` on its standard input
-ends node N without a word to anybody; the end of its input ends all.
+each number of devices, all on loopback, and prints the address. ``kill ID`` on its standard
+input ends the node whose id begins so, without a word to anybody; the end of its input ends all.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ class Nodes:
         self._process = process
         self.address = address
 
-    def kill(self, number: int) -> None:
-        """End a node as a power cut does; returns when it is gone."""
-        self._tell(f"kill {number}")
+    def kill(self, name: str) -> None:
+        """End a node as a power cut does, by the name it has in a fleet; returns when it is gone.
+
+        Names of nodes on one machine end with the beginning of their ids.
+        """
+        self._tell(f"kill {name.rpartition('-')[2]}")
 
     def add(self, devices: int) -> None:
         """Start one more node."""
@@ -109,11 +112,13 @@ def main(resource: str, devices: Sequence[int]) -> None:
         nodes = [cluster.add_node(**node(count)) for count in devices]
         _say(cluster.address)
         for line in sys.stdin:
-            command, _, number = line.partition(" ")
+            command, what = line.split()
             if command == "kill":
-                cluster.remove_node(nodes[int(number)], allow_graceful=False)
+                (victim,) = (its for its in nodes if its.node_id.startswith(what))
+                nodes.remove(victim)
+                cluster.remove_node(victim, allow_graceful=False)
             else:
-                nodes.append(cluster.add_node(**node(int(number))))
+                nodes.append(cluster.add_node(**node(int(what))))
             _say("done")
     finally:
         cluster.shutdown()
