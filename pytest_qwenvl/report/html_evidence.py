@@ -50,6 +50,7 @@ class ShownResult(NamedTuple):
     Attributes:
         measured: names and values of the evidence.
         when: start, in UTC; ``took``: seconds, those of its fixtures in ``setup``.
+        carried_over: the earlier run that found it; empty for this one.
         shortened: whether ``report.json`` has more than is shown.
     """
 
@@ -65,6 +66,7 @@ class ShownResult(NamedTuple):
     took: float
     setup: float
     worker: str
+    carried_over: str
     shortened: bool
 
 
@@ -125,6 +127,7 @@ class EvidenceReader:
             result.duration,
             result.setup,
             clean(result.worker, 60),
+            clean(result.carried_over.run_id, 60) if result.carried_over else "",
             shortened,
         )
 

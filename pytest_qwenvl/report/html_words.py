@@ -191,6 +191,11 @@ WORDS: dict[str, Words] = {
     "waivers": Words("Waivers", "豁免"),
     "waivers.used": Words("used {0} times", "使用 {0} 次"),
     "until": Words("until {0}", "有效期至 {0}"),
+    "carried_over": Words("carried over from run {0}", "沿用自运行 {0}"),
+    "continued": Words("Continues", "接续运行"),
+    "continued.kept": Words(
+        "{0} of {1} results are carried over", "共 {1} 项结果，其中 {0} 项沿用自之前的运行"
+    ),
     "notes": Words("Notes on the host", "主机说明"),
     "ready": Words("ready after {0} s", "{0} 秒后就绪"),
     "made": Words(

@@ -109,3 +109,11 @@ def _where(run: RunRecord) -> Iterator[str]:
     for name, value in facts.items():
         if value:
             yield f"- {name}: {_text(value)}"
+    for earlier in run.continued:
+        kept = sum(
+            result.carried_over is not None and result.carried_over.run_id == earlier.run_id
+            for result in run.results
+        )
+        yield f"- carried over from run {_text(earlier.run_id)}: {kept} of its results"
+        for place, why in earlier.again.items():
+            yield f"  - {_text(f'{place} {why}')}"

@@ -80,6 +80,7 @@ def join(reports: Sequence[tuple[Path, RunRecord]], output: Path) -> RunRecord:
             "undecided": _each_once(entry for run in runs for entry in run.undecided),
             "waivers": _waivers(runs),
             "engines": [engine for run in runs for engine in run.engines],
+            "continued": [it for run in runs for it in run.continued],
             "notes": [f"run {run.run_id}: {note}" for run in runs for note in run.notes],
             "extensions": _extensions(runs),
             "results": results,

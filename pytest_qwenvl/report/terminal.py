@@ -125,6 +125,7 @@ def render_summary(
         lines.append(clip(", ".join(words), width))
     after = _unsupported_lines(settled, width) + _undecided_lines(run.undecided, width)
     after += _not_run_lines(run.not_run, width)
+    after += _continued_lines(run, width)
     after += _note_lines(run.notes, width)
     after += [
         clip(f"waiver problem: {waiver.requirement} ({waiver.owner}): {waiver.problem}", width)
@@ -297,6 +298,17 @@ def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:
         count = sum(len(names) for names in left)
         lines = [*kept, f"not run: {count} more, for {len(left)} other reasons (see the report)"]
     return lines
+
+
+def _continued_lines(run: RunRecord, width: int) -> list[str]:
+    """How much of a resumed run's results is another run's work."""
+    if not run.continued:
+        return []
+    kept = sum(result.carried_over is not None for result in run.results)
+    runs = "run" if len(run.continued) == 1 else "runs"
+    names = ", ".join(it.run_id for it in run.continued)
+    text = f"carried over: {kept} of {len(run.results)} results, from {runs} {names}"
+    return [clip(text, width)]
 
 
 def _note_lines(notes: list[str], width: int) -> list[str]:
