@@ -106,9 +106,8 @@ def run_served_lm_eval(
         if not failed:
             raise
         raise EngineError(
-            f"{floor.task}: {server.base_url}/v1/chat/completions did not answer "
-            f"{len(failed)} of the evaluation's requests, which are sent once: {failed[0]}; "
-            f"lm-eval's own log: {task.log}"
+            f"{floor.task}: {server.base_url}/v1/chat/completions did not answer a request of the "
+            f"evaluation, each of which is sent once: {failed[0]}; lm-eval's own log: {task.log}"
         ) from problem
     if session.plan.endpoint is not None or planned.weights is None:
         return evaluation

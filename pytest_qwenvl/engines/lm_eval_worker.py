@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -175,6 +176,7 @@ class ServedAnswers:
         # By what is sent: the conversation without its pictures, and those.
         self._asked: dict[str, tuple[str, Any]] = {}
         self._sent = contextvars.ContextVar("sent", default="")
+        self._has_failed = False
 
     def joining(self, create: Any) -> Any:
         """``create_image_prompt``, remembering what was joined."""
@@ -237,6 +239,10 @@ class ServedAnswers:
         return self._asked.get(_digest(sent), (sent, None))
 
     def _failed(self, problem: Exception) -> None:
+        if self._has_failed:
+            # The first failure ends the evaluation, and so fails what was still on its way.
+            return
+        self._has_failed = True
         prompt, _ = self._question()
         _write(self._path, prompt, error=f"{type(problem).__name__}: {problem}"[:1000])
 
@@ -302,6 +308,9 @@ def main() -> None:
         from lm_eval.models.openai_completions import LocalChatCompletion as Client
 
         answers = ServedAnswers(path, score.answered)
+        # A server ends a connection that idles; a request that meets the end is nobody's failure,
+        # and lm-eval may be busy with judging for longer than a server waits.
+        api_models.TCPConnector = functools.partial(api_models.TCPConnector, force_close=True)
         api_models.create_image_prompt = answers.joining(api_models.create_image_prompt)
         Client.amodel_call = answers.sending(Client.amodel_call)
         Client.model_call = answers.sending_one(Client.model_call)
