@@ -3,7 +3,7 @@
 The head, its placing, ledger, intake and joining are the real ones. Behind the small interface that
 Ray has for it stands a fake: hosts whose hours pass at once, and which refuse to hold more devices
 than they have. Fragments are real archives of real reports, made before the clock runs. Measured in
-a process of its own, for its memory. ``--real`` is in ``benchmarks/fleet_real.py``.
+a process of its own, for its memory.
 """
 
 from __future__ import annotations
