@@ -9,7 +9,18 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import dispatch, fleet, judging, latency, leases, noticing, page, runs, start_up
+from benchmarks import (
+    dispatch,
+    fleet,
+    judging,
+    latency,
+    leases,
+    noticing,
+    page,
+    runs,
+    soak,
+    start_up,
+)
 from benchmarks.figures import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -21,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "latency": latency.measure,
     "page": page.measure,
     "judging": judging.measure,
+    "soak": soak.measure,
     "smoke": runs.measure_smoke,
     "serve": runs.measure_serve,
     "default": runs.measure_default,
