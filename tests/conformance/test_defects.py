@@ -37,7 +37,7 @@ EXPECTED: dict[str, set[str]] = {
 DECIDED = frozenset().union(*EXPECTED.values())
 # Tried where an engine's end or silence is what is tested.
 ELSEWHERE = {
-    *("exits-0", "exits-1", "hangs", "has-family"),
+    *("exits-0", "exits-1", "hangs", "has-family", "in-parts"),
     *("dies-on-describe", "silent-on-describe"),
 }
 SERVED, TWO, OFFLINE = ("serve", 1), ("serve", 2), ("offline", 1)
