@@ -1,9 +1,9 @@
 """A fleet on two real Ray nodes with real engines, one of which is killed in the middle.
 
-``python -m benchmarks.fleet_real [PYTEST ARGUMENTS]``: the conformance of both reference models with
-one command; ``-m smoke`` for a first look. Exit code 0 only if the report is CONFORMANT and tells of
-the lost attempt. Needs the engine environment, Ray, and two cores of its own; the whole default run
-takes about as long as one without a fleet and the killed deployment's time besides.
+``python -m benchmarks.fleet_real [PYTEST ARGUMENTS]``: the conformance of both reference models
+with one command; ``-m smoke`` for a first look. Exit code 0 only if the report is CONFORMANT and
+tells of the lost attempt. Needs the engine environment, Ray, and two cores of its own; the whole
+default run takes about as long as one without a fleet and the killed deployment's time besides.
 """
 
 from __future__ import annotations
