@@ -81,6 +81,8 @@ def read_page(path: Path) -> list[Block]:
 
 def _blocks(page: str, text: str) -> Iterator[Block]:
     place, places = "checkout", 0
+    # The program that wrote a page, and its check, answer for what is on it.
+    written = "<!-- Written by `" in text[:300]
     comment: tuple[str, int] | None = None
     for token in MarkdownIt("commonmark").parse(text):
         if token.map is None:
@@ -96,6 +98,8 @@ def _blocks(page: str, text: str) -> Iterator[Block]:
             raise PageProblem(f"{at}: indented code; fence it, and mark it")
         elif token.type == "fence":
             said = comment[0] if comment and comment[1] == first else None
+            if said is None and written:
+                said = "not run: written by a program"
             if said is None:
                 raise PageProblem(
                     f"{at}: this block has no mark; write <!-- run -->, <!-- not run: REASON -->, "

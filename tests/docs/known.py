@@ -24,8 +24,8 @@ else:
 # Programs of the reader's own that pages use and that nothing here can tell the options of.
 OTHER_PROGRAMS = frozenset(
     {"bash", "cat", "cd", "cosign", "cp", "curl", "docker", "echo", "export", "find", "git", "ls",
-     "mkdir", "mv", "npu-smi", "podman", "python", "rm", "rsync", "scp", "sed", "sha256sum", "ssh",
-     "tar", "test", "true", "unshare", "unzip", "vllm"}
+     "mkdir", "mv", "npu-smi", "podman", "python", "ray", "rm", "rsync", "scp", "sed", "sha256sum",
+     "ssh", "tar", "test", "true", "unshare", "unzip", "vllm"}
 )  # fmt: skip
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][\w-]*|-[A-Za-z])(?![\w-])")
 

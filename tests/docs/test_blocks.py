@@ -89,6 +89,13 @@ def test_what_does_not_exist_is_found_without_running(
         check_page(tmp_path, block("not run: a test", language, text))
 
 
+def test_a_page_that_a_program_wrote_needs_no_marks(tmp_path: Path) -> None:
+    (read,) = read_page(page(tmp_path, "<!-- Written by `x`. -->", block("", "bash", "pytest")))
+    assert read.mark.text == "written by a program"
+    with pytest.raises(PageProblem, match="no mark"):
+        read_page(page(tmp_path, "Written by `x`.", block("", "bash", "pytest")))
+
+
 def test_what_exists_is_not_blamed(tmp_path: Path) -> None:
     check_page(
         tmp_path,

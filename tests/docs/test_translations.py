@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import CHECKOUT, Block, pages, read_page
+from tests.docs.blocks import CHECKOUT, Block, PageProblem, pages, read_page
 
 ZH = CHECKOUT / "docs" / "zh"
 # A compact version of several English pages, whose blocks it may choose from.
@@ -48,8 +49,12 @@ def test_code_is_that_of_the_english_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(COMPACT))
 def test_code_of_a_compact_page_is_some_of_the_english_ones(name: str) -> None:
-    english = [it for it in pages() if it.relative_to(CHECKOUT).as_posix() not in _translated()]
-    there = [(it.language, it.text) for path in english for it in read_page(path)]
+    there = []
+    for path in pages():
+        # A page whose marks are wrong is another test's matter.
+        if path.relative_to(CHECKOUT).as_posix() not in _translated():
+            with contextlib.suppress(PageProblem):
+                there += [(it.language, it.text) for it in read_page(path)]
     its = [(it.language, it.text) for it in read_page(CHECKOUT / name)]
     assert its
     assert [it for it in its if it not in there] == []
