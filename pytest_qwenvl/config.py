@@ -30,7 +30,7 @@ class Config(BaseModel):
         weights_root: folder that holds local weights.
         engine_python: interpreter that has vLLM; the one that runs pytest by default, or the
             image's ``python3``.
-        launcher: where engines run.
+        launcher: where engines run: ``local``, ``container``, or a plugin's name for its own.
         image: what they run in when that is a container.
         container_runtime: what runs the image.
         container_options: further options of its ``run``.
@@ -57,7 +57,7 @@ class Config(BaseModel):
     backend: Literal["auto", "npu", "cpu"] = "auto"
     weights_root: Path | None = None
     engine_python: Path | None = None
-    launcher: Literal["local", "container"] = "local"
+    launcher: str = "local"
     image: str | None = None
     container_runtime: Literal["docker", "podman"] = "docker"
     container_options: tuple[str, ...] = ()
@@ -157,9 +157,10 @@ def _check_launcher(values: dict[str, Any], image_given: bool) -> None:
     contained = values.get("launcher") == "container"
     if contained and not values.get("image"):
         raise UsageProblem("--launcher=container: name the image with --image")
-    if contained and values.get("endpoint"):
+    if values.get("launcher", "local") != "local" and values.get("endpoint"):
         raise UsageProblem(
-            "--launcher=container and --endpoint: an attached server is not started here; drop one"
+            f"--launcher={values['launcher']} and --endpoint: an attached server is not started "
+            "here; drop one"
         )
     if image_given and not values.get("launcher"):
         # In an ini file it may stand for the runs that want it.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.command import Launch
     from pytest_qwenvl.engines.container_launcher import Contained, ContainerLauncher
     from pytest_qwenvl.engines.interpreter import Interpreter
+    from pytest_qwenvl.engines.launching import LauncherFactory, PluginLauncher
     from pytest_qwenvl.engines.offline import OfflineLLM
     from pytest_qwenvl.engines.server import Server
     from pytest_qwenvl.live import Steps
@@ -36,6 +37,7 @@ class EngineSession:
     Args:
         run_directory: where logs and the engines' working files go.
         steps: opens a long step, to which progress is told.
+        launchers: of plugins, by name, for ``--launcher``.
 
     Attributes:
         records: engines and measuring processes, for the report.
@@ -52,12 +54,14 @@ class EngineSession:
         run_directory: Path,
         steps: Steps,
         run_id: str,
+        launchers: Mapping[str, LauncherFactory] | None = None,
     ) -> None:
         self.config = config
         self.plan = plan
         self.run_directory = run_directory
         self.steps = steps
         self.run_id = run_id
+        self._launchers = launchers or {}
         self.pool = DevicePool.of_inventory(plan.inventory, most=plan.npus, run_id=run_id)
         self.records: list[EngineRecord] = []
         self.notes: list[str] = []
@@ -90,11 +94,24 @@ class EngineSession:
 
         return ContainerLauncher(self.config, self.plan.inventory, self.run_directory, self.run_id)
 
+    @functools.cached_property
+    def launcher(self) -> PluginLauncher | None:
+        """What a plugin runs this run's engines by; None for ``local`` and ``container``.
+
+        Raises:
+            UsageProblem: the plugin could not make it.
+        """
+        from pytest_qwenvl.engines.launching import LaunchContext, plugin_launcher
+
+        context = LaunchContext(self.config, self.plan.inventory, self.run_directory, self.run_id)
+        return plugin_launcher(self._launchers, context)
+
     def contain(
         self, kind: Contained, planned: PlannedDeployment, lease: Lease | None
     ) -> Callable[[Launch], Launch] | None:
-        """What makes a command of this deployment a container's; None where it runs on the host."""
-        return self.container.contain(kind, planned, lease) if self.container else None
+        """What makes a command of this deployment its launcher's; None where it runs as it is."""
+        launcher = self.container or self.launcher
+        return launcher.contain(kind, planned, lease) if launcher else None
 
     def versions(self) -> dict[str, str]:
         """Versions of everything the engine's interpreter has, by distribution."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_qwenvl.added_settings import EngineSettings
     from pytest_qwenvl.config import Config
+    from pytest_qwenvl.engines.launching import LauncherFactory
     from pytest_qwenvl.preflight.checks import Check
     from pytest_qwenvl.profile import Deployment, ModelProfile
     from pytest_qwenvl.profile_fields import BackendName
@@ -88,4 +89,17 @@ def pytest_qwenvl_preflight_checks(asked: Config) -> Mapping[str, Check]:  # typ
     Returns:
         :class:`~pytest_qwenvl.preflight.checks.Check` by the id of the requirement that it decides;
         ids of shipped checks are refused.
+    """
+
+
+def pytest_qwenvl_launchers(asked: Config) -> Mapping[str, LauncherFactory]:  # type: ignore[empty-body]
+    """Where engines may run beside ``local`` and ``container``, for ``--launcher NAME``.
+
+    Args:
+        asked: the options of the run.
+
+    Returns:
+        By name, what makes a :class:`~pytest_qwenvl.engines.launching.Launcher` of a
+        :class:`~pytest_qwenvl.engines.launching.LaunchContext`. It is called in every process of
+        the run that starts engines.
     """

@@ -127,8 +127,9 @@ OPTIONS: tuple[Option, ...] = (
            "the interpreter that has vLLM (default: the one that runs pytest); with --launcher="
            "container its path in the image (default: python3)"),
     Option("--launcher", "qwenvl_launcher", "launcher",
-           _choice("--launcher", "local", "container"), "LAUNCHER",
-           "where engines run: local, or container, in the image named by --image"),
+           str, "LAUNCHER",
+           "where engines run: local, container (in the image named by --image), or what a plugin "
+           "calls its own"),
     Option("--image", "qwenvl_image", "image", str, "NAME",
            "the image engines run in, by tag, digest or id; it must be on this host already"),
     Option("--container-runtime", "qwenvl_container_runtime", "container_runtime",

@@ -17,6 +17,7 @@ from pytest_qwenvl.config import Config, read_config
 from pytest_qwenvl.devices.inventory import Inventory, take_inventory
 from pytest_qwenvl.engine_session import EngineSession
 from pytest_qwenvl.engines.finding import find_interpreter
+from pytest_qwenvl.engines.launching import check_launcher_name, launchers_of
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.live import Steps, steps_of
 from pytest_qwenvl.planning import Plan, make_plan
@@ -66,7 +67,9 @@ def config_of(config: pytest.Config) -> Config:
             config.stash[_CONFIG] = Config.model_validate(sent["config"])
         else:
             try:
-                config.stash[_CONFIG] = read_config(config)
+                asked = read_config(config)
+                check_launcher_name(config.pluginmanager, asked)
+                config.stash[_CONFIG] = asked
             except UsageProblem as problem:
                 raise pytest.UsageError(str(problem)) from None
     return config.stash[_CONFIG]
@@ -250,6 +253,7 @@ def engine_session_of(config: pytest.Config) -> EngineSession:
             report_root(config) / "engines",
             _steps_of(config),
             run_id_of(config),
+            launchers_of(config.pluginmanager, config_of(config)),
         )
     return config.stash[_SESSION]
 
@@ -276,10 +280,11 @@ def check_launcher(config: pytest.Config) -> None:
     """
     if config_of(config).launcher == "local":
         return
-    container = engine_session_of(config).container
-    assert container is not None
+    engines = engine_session_of(config)
     try:
-        container.check()
+        launcher = engines.container or engines.launcher
+        assert launcher is not None, "the name was checked"
+        launcher.check()
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
 
