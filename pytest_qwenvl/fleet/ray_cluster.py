@@ -85,8 +85,12 @@ class RayCluster:
         return answers
 
     def alive(self) -> set[str]:
-        """Ids of the nodes that live."""
-        return {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        """Ids of the nodes that live; none when the cluster itself is gone."""
+        try:
+            return {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        except Exception:
+            # Whatever Ray raises: without its head no node can be reached.
+            return set()
 
     def begin(self, order: Order, host: Host, devices: int) -> Hashable:
         """Submit an order as a task that streams its events."""
@@ -107,14 +111,20 @@ class RayCluster:
         """What has happened, waited for at most ``timeout`` seconds."""
         if not self._generators:
             return []
-        some, _ = self._ray.wait(
-            self._generators, num_returns=1, timeout=timeout, fetch_local=False
-        )
+        try:
+            some, _ = self._ray.wait(
+                self._generators, num_returns=1, timeout=timeout, fetch_local=False
+            )
+            ready, _ = self._ray.wait(
+                self._generators, num_returns=len(self._generators), timeout=0, fetch_local=False
+            )
+        except Exception as error:
+            # Not of one task: this process has lost the cluster, and with it all it ran there.
+            gone = [id(generator) for generator in self._generators]
+            self._generators.clear()
+            return [(handle, Lost(f"the cluster is gone: {_words(error)}")) for handle in gone]
         if not some:
             return []
-        ready, _ = self._ray.wait(
-            self._generators, num_returns=len(self._generators), timeout=0, fetch_local=False
-        )
         found: list[tuple[Hashable, Event]] = []
         for generator in ready or some:
             event = self._next(generator)
