@@ -65,8 +65,12 @@ class RelayedStep(StepProgress):
         new = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps({**self._state, "text": text}), encoding="utf-8")
-            new.replace(self._path)
+            try:
+                new.write_text(json.dumps({**self._state, "text": text}), encoding="utf-8")
+                new.replace(self._path)
+            except OSError:
+                # A disk that is full takes the name of a file, and nothing of what is in it.
+                new.unlink(missing_ok=True)
 
 
 def steps_in(folder: Path, now: float) -> list[str]:

@@ -110,3 +110,14 @@ def test_steps_of_workers_reach_the_controller(suite: Suite) -> None:
         assert not folder.exists()
     finally:
         running.end()
+
+
+def test_a_step_that_cannot_be_told_leaves_no_file(tmp_path: Path, monkeypatch) -> None:
+    def full(path: Path, *_: object, **__: object) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with RelayedStep("alpha/serve-1npu: starting", tmp_path, "gw0") as step:
+        monkeypatch.setattr(Path, "write_text", full)
+        step._tell("loading")
+        assert [it.suffix for it in tmp_path.iterdir()] == [".json"]
