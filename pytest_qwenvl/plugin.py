@@ -65,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "qwenvl-fixtures")
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(XdistHooks(), "qwenvl-xdist")
+    if hasattr(config, "workerinput"):
+        from pytest_qwenvl.worker_end import die_with_controller
+
+        die_with_controller()
     config_of(config)
 
 
