@@ -41,6 +41,7 @@ VALUES = {
     "report_directory": ("report", Path("report")),
     "endpoint": ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000"),
     "load_seed": ("7", 7),
+    "soak": ("45", 45.0),
     "waivers": ("waivers.toml", Path("waivers.toml")),
     "baseline": ("earlier.json", Path("earlier.json")),
     "container_runtime": ("podman", "podman"),
@@ -52,6 +53,7 @@ OF_A_CONTAINER = {"launcher", "image"}
 OTHERS = {
     "npus": "1",
     "load_seed": "8",
+    "soak": "90",
     "backend": "npu",
     "models": "other",
     "deployments": "other/offline-1npu",

@@ -17,7 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BYTES = 512 * 1024
-SECONDS = 0.0015
+SECONDS = 0.005
 STUCK_AFTER = 20  # requests
 
 
