@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     dispatch,
+    faults,
     fleet,
     judging,
     latency,
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "leases": leases.measure,
     "dispatch": dispatch.measure,
     "fleet": fleet.measure,
+    "faults": faults.measure,
     "latency": latency.measure,
     "page": page.measure,
     "judging": judging.measure,

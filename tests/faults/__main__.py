@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import random
 import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from statistics import median
 
-from tests.faults.drawing import draw
 from tests.faults.hitting import privileged
-from tests.faults.trying import BOUND, Trial, attempt
+from tests.faults.running import default_jobs, run_series
+from tests.faults.trying import BOUND, Trial
 
 
 def main() -> int:
@@ -28,55 +24,29 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the series; drawn and printed")
     parser.add_argument("--count", type=int, default=200, help="faults that hit (default 200)")
     parser.add_argument("--only", type=int, action="append", help="play this number alone")
-    parser.add_argument(
-        "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="runs at a time"
-    )
+    parser.add_argument("--jobs", type=int, default=default_jobs(), help="runs at a time")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if asked.seed is None else asked.seed
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    may = privileged()
     print(f"seed {seed}, {asked.jobs} runs at a time, load {os.getloadavg()[0]:.1f}", flush=True)
-    if not may:
+    if not privileged():
         print("no right to mount disks or to cut networks off: those faults are left out")
     begun = time.monotonic()
-    numbers = iter(asked.only) if asked.only else itertools.count()
-    wanted = len(asked.only) if asked.only else asked.count
     with tempfile.TemporaryDirectory(prefix="qf-", ignore_cleanup_errors=True) as place:
-        trials = list(_all(seed, numbers, wanted, asked.jobs, Path(place), may))
+        series = run_series(
+            seed,
+            asked.count,
+            Path(place),
+            only=asked.only,
+            jobs=asked.jobs,
+            told=lambda trial: print(f"{trial.fault.number}: {trial}", flush=True),
+        )
+        trials = list(series)
         broken = [it for it in trials if it.breaches]
         _sum_up(trials, time.monotonic() - begun)
         for trial in broken:
             print(f"again: python -m tests.faults --seed {seed} --only {trial.fault.number}")
     return 1 if broken else 0
-
-
-def _all(
-    seed: int, numbers: Iterator[int], wanted: int, jobs: int, place: Path, may: bool
-) -> Iterator[Trial]:
-    hits = 0
-    lock = threading.Lock()
-    pending: set[Future[Trial]] = set()
-
-    def one(number: int) -> Trial:
-        trial = attempt(draw(seed, number, privileged=may), place / str(number))
-        with lock:
-            print(f"{number}: {trial}", flush=True)
-        return trial
-
-    with ThreadPoolExecutor(jobs) as pool:
-        while hits < wanted:
-            while len(pending) < min(jobs, wanted - hits):
-                number = next(numbers, None)
-                if number is None:
-                    break
-                pending.add(pool.submit(one, number))
-            if not pending:
-                return
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                trial = future.result()
-                hits += not trial.missed
-                yield trial
 
 
 def _sum_up(trials: list[Trial], seconds: float) -> None:
