@@ -33,6 +33,10 @@ KNOWN = {
     "fuzzing._BOUNDED": ({"min_tokens"}, "bounds what is drawn from the engine's own document"),
     "fuzzing._LEFT_OUT": ({"ec_transfer_params", "kv_transfer_params"}, "never sent"),
     "offline_answers.SAMPLING": ({"repetition_penalty", "top_k"}, NO_REQUEST),
+    "soak_requests.SoakRequests": (
+        {"ignore_eos"},
+        "the streams of a soak; an engine that refuses it cannot be soaked yet",
+    ),
     "test_consistency_caches.test_same_picture_other_processing": (
         {"mm_processor_kwargs"},
         PROBED,
