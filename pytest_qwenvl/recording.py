@@ -43,6 +43,7 @@ from pytest_qwenvl.resume_run import (
     open_report,
     with_continuation,
 )
+from pytest_qwenvl.resume_workers import forget_workers, keep_on_worker
 from pytest_qwenvl.run import (
     WORKER_INPUT,
     attach_run,
@@ -136,6 +137,8 @@ class Recording:
             for problem in self._told_wrong:
                 self.recorder.add_note(f"{problem}; the report is without its fields")
         self._finished = self.recorder.finish(exit_status)
+        if self.recorder.report_path is not None and not self.recorder.problem:
+            forget_workers(self.recorder.report_path.parent)
         if self in _CURRENT:
             _CURRENT.remove(self)
         # The record tells how the tests ended; a plugin's mistake after them does not change that.
@@ -213,6 +216,7 @@ def begin_recording(config: pytest.Config) -> Recording:
         )
     except UsageProblem as problem:
         raise pytest.UsageError(str(problem)) from None
+    forget_workers(report_root(config))
     forget_earlier(report_root(config), recorder.snapshot().results)
     recording = Recording(
         recorder, waivers, lambda run: told_at_end(manager, asked, run, recorder.redactor)
@@ -269,6 +273,7 @@ def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[N
             result = with_exchanges(item, result, report_root(config), secrets)
             # Before anything leaves this process: JUnit and the screen show it too.
             result = Redactor(secrets).result(result)
+            keep_on_worker(config, result)
             carried["result"] = result.model_dump(mode="json")
             carried["outcome"] = result.outcome.value
             properties = properties_of(result)

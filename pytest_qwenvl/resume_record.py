@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.report.directory import REPORT_NAME, RESULTS_NAME
 from pytest_qwenvl.report.results import SCHEMA_VERSION, ContinuedRun, Record, Result
 from pytest_qwenvl.resume_inputs import RunInputs
+from pytest_qwenvl.resume_workers import lines_of_workers
 
 _TEST = re.compile(r'"test":("(?:[^"\\]|\\.)*")')
 
@@ -133,7 +135,31 @@ def read_earlier(directory: Path) -> EarlierRun:
             f"{RESULTS_NAME} of run {header.run_id}: {repeated} lines stand there twice and "
             "count once"
         )
-    return EarlierRun(header, tuple(found.values()), damaged, tuple(notes))
+    late, torn = _of_workers(directory, header.run_id, found.values())
+    for name in torn:
+        notes.append(f"{name} of run {header.run_id}: the last line was cut off and is left out")
+    return EarlierRun(header, (*found.values(), *late), damaged, tuple(notes))
+
+
+def _of_workers(
+    directory: Path, run_id: str, known: Iterable[Result]
+) -> tuple[list[Result], list[str]]:
+    """Results that were on their way from a worker to the record, and files with a torn line."""
+    seen = {(it.test, it.started, it.outcome) for it in known}
+    late: list[Result] = []
+    torn: list[str] = []
+    for name, (*lines, last) in lines_of_workers(directory, run_id):
+        for line in lines:
+            try:
+                result = Result.model_validate_json(line)
+            except ValidationError:
+                last = line
+                break
+            if (result.test, result.started, result.outcome) not in seen:
+                late.append(result)
+        if last:
+            torn.append(name)
+    return late, torn
 
 
 def carried_in(directory: Path) -> tuple[RunHeader, list[Result]]:

@@ -39,7 +39,7 @@ def test_sigkill_loses_at_most_the_requirement_under_way(
     done = suite.run(*workers, f"--resume={suite.report}")
     report = suite.read_report()
     # The stand-in's defects are variables of its environment: what it was asked then is void.
-    assert "alpha/serve-1npu runs again: variable STAND_IN " in done.out
+    assert "alpha/serve-1npu runs again: variable STAND_IN silent-on-describe" in done.out
     assert done.code == 0, done.all
     assert report["verdict"] == "CONFORMANT"
     assert any("the last line was cut off" in note for note in report["notes"])
@@ -68,12 +68,11 @@ def test_only_what_was_not_judged_runs(suite: Suite, workers: tuple[str, ...]) -
     assert report["verdict"] == "CONFORMANT"
     assert len(report["results"]) == 4
     again = [it["test"] for it in report["results"] if not it["carried_over"]]
-    assert {it["test"] for it in before} == {
+    assert {it["test"] for it in before} <= {
         it["test"] for it in report["results"] if it["carried_over"]
     }
-    assert "suite/test_suite.py::test_answers[alpha/serve-1npu-Describe it.]" in again
-    # One a worker was under way; a result may be on its way from a worker to the controller.
-    assert len(again) <= 1 + len(workers), again
+    assert again == ["suite/test_suite.py::test_answers[alpha/serve-1npu-Describe it.]"]
+    assert not (suite.report / "workers").exists()
     assert not report["interrupted"]
     assert os.path.exists(suite.report / "report.html")
 
