@@ -186,9 +186,10 @@ def _check_toml(block: Block, folder: Path) -> None:
         return
     elif not {"overlay", "extends"} & content.keys():
         return
-    # Beside the suite, as a reader's folder in a checkout is.
-    (folder / "conformance").symlink_to(CHECKOUT / "conformance")
-    own = folder / "own"
-    own.mkdir()
+    # In a checkout, one or two folders deep, as a reader's folder is.
+    own = folder / "examples" / "profiles"
+    own.mkdir(parents=True)
+    for above in (folder, folder / "examples"):
+        (above / "conformance").symlink_to(CHECKOUT / "conformance")
     (own / "profile.toml").write_text(text, encoding="utf-8")
     load_profiles([shipped, own])
