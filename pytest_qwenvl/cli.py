@@ -20,6 +20,7 @@ from pytest_qwenvl.commands import (
     fleet,
     gate,
     merge,
+    reference,
     report,
     requirements,
     schema,
@@ -29,7 +30,7 @@ from pytest_qwenvl.errors import UsageProblem
 
 # In the order in which --help lists them. Each adds its parser and imports nothing heavy before
 # it is run.
-_COMMANDS = (
+COMMANDS = (
     devices,
     doctor,
     explain,
@@ -41,6 +42,7 @@ _COMMANDS = (
     calibrate,
     requirements,
     schema,
+    reference,
 )
 
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"pytest-qwenvl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
+    for command in COMMANDS:
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:
