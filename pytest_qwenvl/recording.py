@@ -137,7 +137,8 @@ class Recording:
             for problem in self._told_wrong:
                 self.recorder.add_note(f"{problem}; the report is without its fields")
         self._finished = self.recorder.finish(exit_status)
-        if self.recorder.report_path is not None and not self.recorder.problem:
+        ended = exit_status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if ended and self.recorder.report_path is not None and not self.recorder.problem:
             forget_workers(self.recorder.report_path.parent)
         if self in _CURRENT:
             _CURRENT.remove(self)
