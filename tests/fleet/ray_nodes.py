@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 CHECKOUT = Path(__file__).parents[2]
 # Ray would else reach for this host's outer address.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -75,9 +77,21 @@ def started(
         yield Nodes(process, _answer(process.stdout))
     finally:
         assert process.stdin is not None
+        family = [process.pid, *_below(process.pid)]
         process.stdin.close()
-        process.wait(60)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        for pid in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        process.wait()
         shutil.rmtree(session, ignore_errors=True)
+
+
+def _below(pid: int) -> list[int]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [its.pid for its in psutil.Process(pid).children(recursive=True)]
+    return []
 
 
 def _answer(stream: IO[str] | None) -> str:
