@@ -124,10 +124,14 @@ def _check_command(arguments: list[str], own: set[str]) -> None:
 
 
 def _check_tox(arguments: list[str], own: set[str]) -> None:
+    ours, after = arguments, []
     if "--" in arguments:
-        _check_pytest(arguments[arguments.index("--") + 1 :], own)
-        arguments = arguments[: arguments.index("--")]
-    for option, value in _options(arguments):
+        cut = arguments.index("--")
+        ours, after = arguments[:cut], arguments[cut + 1 :]
+    named = [value for option, value in _options(ours) if option == "-e"]
+    if all(known.tox_hands_to_pytest(it) for it in named):
+        _check_pytest(after, own)
+    for option, value in _options(ours):
         wanted = known.tox_environments() if option == "-e" else known.tox_labels()
         if option in {"-e", "-m"} and value not in wanted:
             raise ValueError(f"tox {option} {value}: not in tox.ini")

@@ -78,6 +78,16 @@ def tox_environments() -> frozenset[str]:
     return frozenset(name for it in sections for name in _factors(it.removeprefix("testenv:")))
 
 
+def tox_hands_to_pytest(environment: str) -> bool:
+    """Whether what stands after ``--`` is pytest's in this environment, or another program's."""
+    ini = _tox_ini()
+    for section in ini.sections():
+        if environment in _factors(section.removeprefix("testenv:")):
+            commands = ini.get(section, "commands", fallback="").replace("\\\n", " ").splitlines()
+            return any(it.startswith("pytest ") and "{posargs" in it for it in commands)
+    return True
+
+
 @functools.cache
 def tox_labels() -> frozenset[str]:
     """The labels of ``tox.ini``."""

@@ -101,6 +101,7 @@ def test_what_exists_is_not_blamed(tmp_path: Path) -> None:
         tmp_path,
         block("not run: a test", "bash", "pytest --npus 2 -m 'smoke and not serve' -x -k a"),
         block("not run: a test", "bash", "pytest --model='qwen3*' conformance/test_serve.py::x[y]"),
+        block("not run: a test", "bash", "tox run -e benchmarks -- start-up --odd"),
         block("not run: a test", "bash", "tox run -m unit && tox run -e py311-pytest9"),
         block("not run: a test", "bash", "pytest-qwenvl gate a --baseline b > x.txt 2>&1 | cat"),
         block("not run: a test", "toml", 'overlay = "qwen3-vl-8b-instruct"\ntitle = "x"'),
