@@ -117,7 +117,8 @@ def _plays(process: Process, victim: Victim, run: list[Process], leader: int) ->
     if victim == "pytest":
         return process.pid == leader
     if victim == "worker":
-        return process.parent == leader and any("execnet" in word for word in words)
+        # What execnet starts an interpreter with: the rest comes through standard input.
+        return process.parent == leader and any("sys.stdin.readline()" in word for word in words)
     if victim == "guardian":
         # The guardian of the engine, not of the programs that ask what an engine accepts.
         return _is_guardian(process) and any(
