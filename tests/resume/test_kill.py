@@ -71,7 +71,9 @@ def test_only_what_was_not_judged_runs(suite: Suite, workers: tuple[str, ...]) -
     assert {it["test"] for it in before} <= {
         it["test"] for it in report["results"] if it["carried_over"]
     }
-    assert again == ["suite/test_suite.py::test_answers[alpha/serve-1npu-Describe it.]"]
+    under_way = ["suite/test_suite.py::test_answers[alpha/serve-1npu-Describe it.]"]
+    # A worker outlives its controller by a moment, in which it may write down what it has found.
+    assert again == under_way or (workers and not again)
     assert not (suite.report / "workers").exists()
     assert not report["interrupted"]
     assert os.path.exists(suite.report / "report.html")
