@@ -158,7 +158,11 @@ def test_a_node_dies_in_the_middle(begin, nodes):
 def test_a_task_is_killed(begin):
     fleet = begin("--attempts=3")
     fleet.wait_until_alpha_waits()
-    tasks = [its for its in psutil.process_iter() if "ray::qwenvl alpha" in " ".join(its.cmdline())]
+    tasks = [
+        its
+        for its in psutil.process_iter(["cmdline"])
+        if "ray::qwenvl alpha" in " ".join(its.info["cmdline"] or [])
+    ]
     assert len(tasks) == 1
     tasks[0].kill()
     fleet.wait_for("fleet: alpha/serve-1npu: attempt 2 goes to")
