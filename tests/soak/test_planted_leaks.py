@@ -23,7 +23,7 @@ from pytest_qwenvl.soak.running import soak_server
 from tests.defects.engine import WEIGHTS, engine_python
 from tests.defects.running import ROOT
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.nightly]
 
 MINUTES = {"drift": 4.0}
 """Of a soak, by what is planted; two for the others."""
