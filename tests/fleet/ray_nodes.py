@@ -85,6 +85,8 @@ def started(
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
         shutil.rmtree(session, ignore_errors=True)
 
 
