@@ -115,6 +115,10 @@ def _agree(
         profiles=request.profiles,
     )
     answers = cluster.ask(question, hosts)
+    # A node that died a moment ago may have been listed still.
+    alive = cluster.alive()
+    hosts = [host for host in hosts if host.id in alive] or hosts
+    answers = {host.name: answers[host.name] for host in hosts}
     head = facts_here(question, engine=False)
     models = sorted({model for its in answers.values() if isinstance(its, Facts)
                      for model in its.weights})  # fmt: skip
