@@ -63,7 +63,8 @@ class Cell(NamedTuple):
     def text(self, letters: bool, brief: bool = False) -> str:
         """``7/7``, ``5/7 FAIL``, or with ``letters`` ``5/7 F``; ``-`` for nothing claimed.
 
-        With ``brief``, a number alone is one of requirements that all passed.
+        With ``brief``, a number alone is one of requirements that all passed, and letters follow
+        at once: ``5/7F``.
         """
         if not self.claimed:
             return _NOTHING
@@ -71,7 +72,7 @@ class Cell(NamedTuple):
         if not self.trouble:
             return str(self.claimed) if brief else counts
         word = LETTERS[self.trouble] if letters else self.trouble.replace("_", " ")
-        return f"{counts} {word}"
+        return f"{counts}{word}" if brief and letters else f"{counts} {word}"
 
     def plus(self, other: Cell) -> Cell:
         """Both cells in one."""

@@ -23,7 +23,7 @@ HEAD = """\
 # somebody has looked and recorded it here.
 """
 # Groups that a proxy cannot show anything of: hosts, offline engines, measuring programs.
-ELSEWHERE = frozenset({"environment", "offline", "accuracy", "latency"})
+ELSEWHERE = frozenset({"environment", "offline", "accuracy", "latency", "soak"})
 
 Matrix = Mapping[str, frozenset[str]]
 

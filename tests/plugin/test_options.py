@@ -48,6 +48,8 @@ VALUES = {
     "container_options": ("--ulimit=nofile=9:9", ("--ulimit=nofile=9:9",)),
 }
 OF_AN_ENDPOINT = {"api_key_env", "served_model_name"}
+# Tested in tests/resume: it names the report's folder too.
+OF_A_RESUMED_RUN = {"resume"}
 # Tested in tests/engines/test_container_docker.py: neither is allowed without the other.
 OF_A_CONTAINER = {"launcher", "image"}
 OTHERS = {
@@ -71,7 +73,8 @@ def placed(value: object, folder: Path) -> object:
 
 
 def test_every_option_is_tried():
-    assert {option.field for option in OPTIONS} == set(VALUES) | OF_AN_ENDPOINT | OF_A_CONTAINER
+    elsewhere = OF_AN_ENDPOINT | OF_A_CONTAINER | OF_A_RESUMED_RUN
+    assert {option.field for option in OPTIONS} == set(VALUES) | elsewhere
 
 
 @pytest.mark.parametrize("field", VALUES)
