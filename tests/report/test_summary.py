@@ -106,7 +106,7 @@ def test_row_counts_what_passed_under_the_right_header(width: int) -> None:
     lines, letters = table_lines(rows_of(settle(BROKEN.results, [])), width)
     row = next(line for line in lines if line.startswith(f"{MODEL}/serve-1npu"))
     at = next(line.index("multi_image") for line in lines if "multi_image" in line)
-    assert row[at:].startswith("3/4 F" if letters else "3/4 FAIL")
+    assert row[at:].startswith("3/4F" if letters else "3/4 FAIL")
     at = next(line.index("environment") for line in lines if "environment" in line)
     brief = any(line.startswith("7: 7/7 passed") for line in lines)
     assert brief == (width == 80)
