@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_qwenvl.config import Config
 from pytest_qwenvl.devices.lease import DevicePool, Lease
+from pytest_qwenvl.engine_records import EngineRecords
 from pytest_qwenvl.engines.finding import find_interpreter
 from pytest_qwenvl.errors import EngineError
 from pytest_qwenvl.planning import Plan, PlannedDeployment
-from pytest_qwenvl.report.results import EngineRecord, NotRun
+from pytest_qwenvl.report.results import NotRun
 
 if TYPE_CHECKING:
     from pytest_qwenvl.engines.argument_check import ArgumentCheck
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from pytest_qwenvl.engines.server import Server
     from pytest_qwenvl.live import Steps
     from pytest_qwenvl.report.progress import StepProgress
-
-Kind = Literal["serve", "offline", "lm-eval", "bench", "attached"]
 
 
 class EngineSession:
@@ -43,6 +43,7 @@ class EngineSession:
         records: engines and measuring processes, for the report.
         notes: what the report says of the host beside results.
         not_run: deployments that could not run after all.
+        holding: how many devices this process holds, by deployment.
         continues: earlier runs whose results of a deployment are this run's too, by its id; a
             run that continues another one (``--resume``) has some.
     """
@@ -63,9 +64,10 @@ class EngineSession:
         self.run_id = run_id
         self._launchers = launchers or {}
         self.pool = DevicePool.of_inventory(plan.inventory, most=plan.npus, run_id=run_id)
-        self.records: list[EngineRecord] = []
+        self.records = EngineRecords(self.versions)
         self.notes: list[str] = []
         self.not_run: list[NotRun] = []
+        self.holding: dict[str, int] = {}
         self.continues: Mapping[str, tuple[str, ...]] = {}
         self._interpreter: Interpreter | None = None
         self._cpu_environment: dict[str, str] | None = None
@@ -168,10 +170,12 @@ class EngineSession:
             for name, reason in lease.passed_over.items():
                 self.notes.append(f"{name} was not given to {planned.id}: it {reason}")
             before = dict(self.pool.quarantined)
+            self.holding[planned.id] = planned.deployment.npus
             try:
                 yield lease
             finally:
                 self.stop()
+                del self.holding[planned.id]
                 with self.steps(f"{planned.id}: giving back its devices") as step:
                     shown.append(step)
                     held.close()
@@ -230,7 +234,7 @@ class EngineSession:
             self.config.endpoint_key,
             api_key_env=self.config.api_key_env,
         )
-        self._record("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
+        self.records.add("attached", planned, (self.plan.endpoint,), {}, (), "", outcome="ready")
         self._running = server
         return server
 
@@ -247,40 +251,18 @@ class EngineSession:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
+    def beside(self) -> EngineSession:
+        """The same session for one more engine, which does not end the one that runs."""
+        other = copy.copy(self)
+        other._running = None
+        return other
+
     def stop(self) -> None:
         """End the running engine; returns when nothing of it is left."""
         if self._running is None:
             return
         engine, self._running = self._running, None
         engine.stop()
-
-    @contextlib.contextmanager
-    def recorded(
-        self,
-        kind: Kind,
-        planned: PlannedDeployment,
-        launch: Launch,
-        lease: Lease | None,
-        log: Path,
-    ) -> Iterator[None]:
-        """Note a measuring process (lm-eval, bench) in the report: runs in a ``with`` block."""
-        began = time.time()
-        outcome = "failed"
-        try:
-            yield
-            outcome = "stopped"
-        finally:
-            self._record(
-                kind,
-                planned,
-                launch.argv,
-                launch.environment,
-                lease.devices if lease else (),
-                str(log),
-                outcome,
-                began,
-                seconds=time.time() - began,
-            )
 
     def child_environment(self, planned: PlannedDeployment, lease: Lease) -> dict[str, str]:
         """The environment of a measuring process that loads the model on the leased devices."""
@@ -324,10 +306,10 @@ class EngineSession:
                 )
         except EngineError as problem:
             log = str(problem.log_path or "")
-            self._record(kind, planned, problem.argv, {}, lease.devices, log, "failed", began)
+            self.records.add(kind, planned, problem.argv, {}, lease.devices, log, "failed", began)
             raise
         launch = engine.launch
-        self._record(
+        self.records.add(
             kind,
             planned,
             launch.argv,
@@ -340,33 +322,3 @@ class EngineSession:
         )
         self._running = engine
         return engine
-
-    def _record(
-        self,
-        kind: Kind,
-        planned: PlannedDeployment,
-        argv: tuple[str, ...],
-        environment: dict[str, str],
-        devices: tuple[int, ...],
-        log: str,
-        outcome: str,
-        started: float | None = None,
-        ready: float | None = None,
-        seconds: float | None = None,
-    ) -> None:
-        self.records.append(
-            EngineRecord(
-                model=planned.profile.name,
-                deployment=planned.deployment.name,
-                kind=kind,
-                argv=argv,
-                environment=environment,
-                devices=devices,
-                versions={} if kind == "attached" else self.versions(),
-                log=log,
-                started=started or time.time(),
-                ready=ready,
-                seconds=seconds,
-                outcome=outcome,
-            )
-        )

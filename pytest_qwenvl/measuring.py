@@ -94,7 +94,7 @@ def run_program(
     contain = session.contain("lm-eval" if needs_devices else kind, planned, lease)
     if contain is not None:
         launch = contain(launch)
-    with session.recorded(kind, planned, launch, lease, log):
+    with session.records.during(kind, planned, launch, lease, log):
         status = run_to_completion(launch, log_path=log, timeout=timeout, on_line=on_line)
         if status != 0:
             tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])

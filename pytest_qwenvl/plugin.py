@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pytest_qwenvl.recording import Recording
 
 _RECORDING: pytest.StashKey[Recording] = pytest.StashKey()
-_WORKERS = pytest.StashKey[Any]()
 
 _MARKERS = (
     "requirement(id): the requirement of the catalogue that this test decides",
@@ -64,81 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.pluginmanager.register(fixtures, "qwenvl-fixtures")
     if config.pluginmanager.hasplugin("xdist"):
+        from pytest_qwenvl.xdist_hooks import XdistHooks
+
         config.pluginmanager.register(XdistHooks(), "qwenvl-xdist")
     if hasattr(config, "workerinput"):
         from pytest_qwenvl.worker_end import die_with_controller
 
         die_with_controller()
     config_of(config)
-
-
-class XdistHooks:
-    """Hooks that exist only with xdist."""
-
-    @pytest.hookimpl
-    def pytest_configure_node(self, node: Any) -> None:
-        """Send the worker what the user asked for, as it was read here."""
-        from pytest_qwenvl.run import WORKER_INPUT, worker_input
-        from pytest_qwenvl.scheduling import PAUSES
-
-        _show_workers(node.config)
-        node.workerinput[WORKER_INPUT] = worker_input(node.config)
-        node.workerinput[PAUSES] = _schedules(node.config)
-
-    @pytest.hookimpl
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Give deployments to workers whole, unless another way was asked for with ``--dist``."""
-        if not _schedules(config):
-            return None
-        from pytest_qwenvl.run import plan_of
-        from pytest_qwenvl.scheduling import DeploymentScheduling
-
-        return DeploymentScheduling(config, log, plan_of(config))
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """On a worker, before the first test: have something to wait at between deployments."""
-        from pytest_qwenvl.scheduling import PAUSES, append_pause
-
-        if getattr(session.config, "workerinput", {}).get(PAUSES):
-            append_pause(session)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Nothing is run, and nothing reported, of a pause."""
-        from pytest_qwenvl.scheduling import Pause
-
-        return True if isinstance(item, Pause) else None
-
-    @pytest.hookimpl
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take what a worker had not sent with a report of a test."""
-        from pytest_qwenvl.recording import current
-
-        recording = current()
-        if recording is not None:
-            recording.take_rest(getattr(node, "workeroutput", {}))
-
-
-def _show_workers(config: pytest.Config) -> None:
-    """Once a run with workers: show what they are at, until the end."""
-    from pytest_qwenvl.live import steps_of
-    from pytest_qwenvl.live_workers import WorkerDisplay
-    from pytest_qwenvl.run import steps_folder, wants_suite
-
-    if _WORKERS in config.stash or not wants_suite(config):
-        return
-    display = WorkerDisplay(steps_folder(config), steps_of(config))
-    config.stash[_WORKERS] = display
-    display.__enter__()
-    config.add_cleanup(lambda: display.__exit__(None, None, None))
-
-
-def _schedules(config: pytest.Config) -> bool:
-    """Whether tests are handed to workers by deployment; ``load`` is what ``-n`` alone means."""
-    from pytest_qwenvl.run import wants_suite
-
-    return config.option.dist in {"load", "loadgroup"} and wants_suite(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -194,94 +126,19 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
     """Drop what no deployment stands behind, check requirements, order and group the rest."""
-    from pytest_qwenvl import collection
-    from pytest_qwenvl.recording import keep_held_back
-    from pytest_qwenvl.run import catalogue_of, config_of, plan_of
+    from pytest_qwenvl import selecting
 
-    collection.drop(items, "qwenvl_unplanned")
-    deciding = [item for item in items if collection.requirement_of(item)]
-    if not deciding and not any(collection.planned_of(item) for item in items):
-        return (yield)
-    collection.narrow_smoke(items)
+    deciding = selecting.before_others(items)
     result = yield
-    if config_of(config).endpoint is not None:
-        _drop_undecidable(config, items)
-    dropped = collection.drop(items, "qwenvl_held_back")
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        keep_held_back(config, collection.held_back(dropped))
-    if not deciding:
-        collection.drop(items, "qwenvl_elsewhere")
-    else:
-        catalogue = catalogue_of(config)
-        groups = {}
-        for item in deciding:
-            name = collection.requirement_of(item)
-            assert name is not None
-            if name not in catalogue:
-                raise pytest.UsageError(
-                    f"{item.nodeid} decides {name}, which is not in {config_path(config)}"
-                )
-            groups[name] = catalogue[name].group
-        left_out = collection.drop_inapplicable(items, catalogue, plan_of(config).inventory.backend)
-        left_out += collection.decide_once(items, catalogue)
-        if config_of(config).baseline is None:
-            left_out += collection.drop_comparisons(items, catalogue)
-        if config_of(config).soak is None:
-            left_out += _drop_soaks(items)
-        left_out += collection.drop(items, "qwenvl_elsewhere")
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
-        if any(collection.planned_of(item) for item in items):
-            collection.order(items, plan_of(config), groups)
-        if config_of(config).resume is not None:
-            from pytest_qwenvl.resume_run import carry_over
-
-            carry_over(config, items)
+    if deciding is not None:
+        selecting.after_others(config, items, deciding)
     return result
-
-
-def _drop_soaks(items: list[pytest.Item]) -> list[pytest.Item]:
-    from pytest_qwenvl.collection import drop_soaks
-    from pytest_qwenvl.errors import UsageProblem
-
-    try:
-        return drop_soaks(items)
-    except UsageProblem as problem:
-        raise pytest.UsageError(str(problem)) from None
-
-
-def _drop_undecidable(config: pytest.Config, items: list[pytest.Item]) -> None:
-    from pytest_qwenvl import needs
-    from pytest_qwenvl.errors import UsageProblem
-    from pytest_qwenvl.recording import keep_undecided
-    from pytest_qwenvl.run import catalogue_of, config_of, plan_of, why_no_bench, why_no_lm_eval
-
-    plan = plan_of(config)
-    catalogue = catalogue_of(config) if config_of(config).catalogue else None
-    try:
-        why_not = {
-            "bench": lambda: why_no_bench(config),
-            "evaluate_served": lambda: why_no_lm_eval(config),
-        }
-        dropped = needs.drop_undecidable(items, catalogue, why_not)
-    except UsageProblem as problem:
-        raise pytest.UsageError(str(problem)) from None
-    if dropped:
-        config.hook.pytest_deselected(items=[item for item, _ in dropped])
-        keep_undecided(config, needs.undecided(dropped, items, plan))
-
-
-def config_path(config: pytest.Config) -> str:
-    """Where the catalogue lies, for messages."""
-    from pytest_qwenvl.run import config_of
-
-    return str(config_of(config).catalogue)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Without workers, what the run claims is known here, before anything is started."""
-    from pytest_qwenvl.recording import current, state_of
+    from pytest_qwenvl.recording import current
+    from pytest_qwenvl.telling import state_of
 
     recording = current()
     if recording is not None and session.items:
@@ -302,7 +159,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach the requirement's result, and what was started since, to pytest's report."""
     report = yield
-    from pytest_qwenvl.recording import attach
+    from pytest_qwenvl.telling import attach
 
     attach(item, report, call)
     return report
@@ -359,8 +216,8 @@ def pytest_keyboard_interrupt() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End every engine of this process; on the controller, judge and write the report."""
-    from pytest_qwenvl.recording import send_rest
     from pytest_qwenvl.run import existing_engine_session, is_worker
+    from pytest_qwenvl.telling import send_rest
 
     engines = existing_engine_session(session.config)
     if engines is not None:

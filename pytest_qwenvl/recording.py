@@ -14,28 +14,22 @@ from typing import Any
 import pytest
 
 from pytest_qwenvl import __version__
-from pytest_qwenvl.collection import planned_of, requirement_of
 from pytest_qwenvl.engines.installed import record_digests
 from pytest_qwenvl.errors import UsageProblem
 from pytest_qwenvl.extension_record import told_at_end, told_at_start
-from pytest_qwenvl.failing import forget_earlier, with_exchanges
-from pytest_qwenvl.outcomes import SETUP_SECONDS, outcome_of, result_of
+from pytest_qwenvl.failing import forget_earlier
 from pytest_qwenvl.report.environment import host_facts
-from pytest_qwenvl.report.evidence import Redactor
-from pytest_qwenvl.report.junit import properties_of
 from pytest_qwenvl.report.recorder import RunRecorder
 from pytest_qwenvl.report.results import (
     EngineRecord,
     Extension,
     NotRun,
-    Outcome,
     Result,
     RunRecord,
     Undecided,
 )
-from pytest_qwenvl.report.terminal import failure_text, write_summary
+from pytest_qwenvl.report.terminal import write_summary
 from pytest_qwenvl.report.verdict import Claim, settle
-from pytest_qwenvl.resume_items import CarriedItem, attach_carried
 from pytest_qwenvl.resume_run import (
     check_resume,
     header_of,
@@ -43,7 +37,7 @@ from pytest_qwenvl.resume_run import (
     open_report,
     with_continuation,
 )
-from pytest_qwenvl.resume_workers import forget_workers, keep_on_worker
+from pytest_qwenvl.resume_workers import forget_workers
 from pytest_qwenvl.run import (
     WORKER_INPUT,
     attach_run,
@@ -51,18 +45,14 @@ from pytest_qwenvl.run import (
     catalogue_of,
     config_of,
     engine_session_of,
-    existing_engine_session,
     plan_of,
     report_root,
     run_id_of,
     waivers_of,
 )
-from pytest_qwenvl.waivers import Waiver, review, waive
+from pytest_qwenvl.waivers import Waiver, review
 
 _KEYS = ("VLLM_API_KEY", "OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_CLAIMS_SENT = pytest.StashKey[bool]()
-_HELD_BACK = pytest.StashKey[list[NotRun]]()
-_UNDECIDED = pytest.StashKey[list[Undecided]]()
 _CURRENT: list[Recording] = []
 
 
@@ -258,86 +248,6 @@ def scope_of(config: pytest.Config) -> str:
     return shlex.join(parts)
 
 
-def attach(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-    """Put on a report what the controller is to know; all of it is plain JSON."""
-    if report.when == "setup":
-        item.stash[SETUP_SECONDS] = call.duration
-    config = item.config
-    carried = state_of(config, item.session.items)
-    if isinstance(item, CarriedItem):
-        carried |= attach_carried(item, report)
-    elif requirement_of(item) is not None:
-        result = result_of(item, report, call, catalogue_of(config))
-        if result is not None:
-            secrets = secrets_of(config)
-            result = waive(result, waivers_of(config), today())
-            result = with_exchanges(item, result, report_root(config), secrets)
-            # Before anything leaves this process: JUnit and the screen show it too.
-            result = Redactor(secrets).result(result)
-            keep_on_worker(config, result)
-            carried["result"] = result.model_dump(mode="json")
-            carried["outcome"] = result.outcome.value
-            properties = properties_of(result)
-            report.user_properties += properties
-            # JUnit takes them from the last phase's report, which is made from the item's.
-            item.user_properties += properties
-            if report.failed and call.excinfo is not None:
-                requirement = catalogue_of(config)[result.requirement]
-                # The request, the answer and the log say more than a traceback of the suite; of
-                # the suite's own mistakes the traceback is what is needed.
-                if outcome_of(report, call) is not Outcome.ERROR:
-                    report.longrepr = failure_text(result, requirement)
-            if result.outcome is Outcome.WAIVED:
-                # As pytest's own expected failures: shown and counted, and no failure of the run.
-                report.outcome = "skipped"
-                report.wasxfail = result.waiver
-    if carried:
-        report.qwenvl = carried  # type: ignore[attr-defined]
-
-
-def state_of(config: pytest.Config, items: list[pytest.Item]) -> dict[str, Any]:
-    """What the controller is to know beside results, as JSON values; each thing once."""
-    carried: dict[str, Any] = {}
-    if not config.stash.get(_CLAIMS_SENT, False):
-        config.stash[_CLAIMS_SENT] = True
-        carried["claims"] = claims_of(items)
-        carried["held_back"] = [it.model_dump() for it in config.stash.get(_HELD_BACK, [])]
-        carried["undecided"] = [it.model_dump() for it in config.stash.get(_UNDECIDED, [])]
-    engines = existing_engine_session(config)
-    if engines is not None:
-        for name, records in (("engines", engines.records), ("lost", engines.not_run)):
-            if records:
-                carried[name] = [record.model_dump(mode="json") for record in records]
-        if engines.notes:
-            carried["notes"] = list(engines.notes)
-        for told in (engines.records, engines.not_run, engines.notes):
-            told.clear()
-    return carried
-
-
-def keep_held_back(config: pytest.Config, entries: list[NotRun]) -> None:
-    """Remember the deployments that the selection covers and the run cannot execute."""
-    config.stash[_HELD_BACK] = entries
-    recording = current()
-    if recording is not None:
-        recording.take_carried({"held_back": [it.model_dump() for it in entries]})
-
-
-def keep_undecided(config: pytest.Config, entries: list[Undecided]) -> None:
-    """Remember what the selection covers and an attached server cannot be asked."""
-    config.stash[_UNDECIDED] = entries
-    recording = current()
-    if recording is not None:
-        recording.take_carried({"undecided": [it.model_dump() for it in entries]})
-
-
-def send_rest(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a worker that ends: hand over what went with no report."""
-    config.workeroutput[WORKER_INPUT] = json.dumps(  # type: ignore[attr-defined]
-        state_of(config, items)
-    )
-
-
 def secrets_of(config: pytest.Config) -> list[str]:
     """Values that no report may show: the endpoint's key, and the keys of servers and hubs.
 
@@ -355,16 +265,3 @@ def secrets_of(config: pytest.Config) -> list[str]:
 def today() -> datetime.date:
     """The day that waivers are held against, in UTC: the same wherever a run takes place."""
     return datetime.datetime.now(datetime.timezone.utc).date()
-
-
-def claims_of(items: list[pytest.Item]) -> list[tuple[str, str, str]]:
-    """(model, deployment, requirement) of everything that the run sets out to judge."""
-    claims = []
-    for item in items:
-        requirement = requirement_of(item)
-        if requirement is not None:
-            planned = planned_of(item)
-            model = planned.profile.name if planned else ""
-            place = planned.deployment.name if planned else ""
-            claims.append((model, place, requirement))
-    return list(dict.fromkeys(claims))

@@ -95,8 +95,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     from pytest_qwenvl import __version__
     from pytest_qwenvl.collection import planned_of
-    from pytest_qwenvl.recording import claims_of, scope_of, state_of
+    from pytest_qwenvl.recording import scope_of
     from pytest_qwenvl.run import catalogue_of, plan_of
+    from pytest_qwenvl.telling import claims_of, state_of
 
     config, plan = session.config, plan_of(session.config)
     catalogue = catalogue_of(config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,6 +18,12 @@ from pytest_qwenvl.report.results import (
     RunRecord,
     Undecided,
     Verdict,
+)
+from pytest_qwenvl.report.screen_text import (
+    cut_to_fit,
+    names_that_fit,
+    screen_lines,
+    wrapped,
 )
 from pytest_qwenvl.report.table import (
     LETTERS,
@@ -138,10 +143,10 @@ def render_summary(
         after.append(f"report: {report}")
     problems = problems_of(settled)
     fewest = _FEWEST_PROBLEM_LINES if problems else 0
-    if table and _screen_lines([*lines, *after], width) + fewest < height:
+    if table and screen_lines([*lines, *after], width) + fewest < height:
         lines.insert(before_table, "")
     if problems:
-        room = height - _screen_lines([*lines, *after], width) - 1
+        room = height - screen_lines([*lines, *after], width) - 1
         if room >= _FEWEST_PROBLEM_LINES:
             lines.append("")
         room = min(max(room, _FEWEST_PROBLEM_LINES), _MOST_PROBLEM_LINES)
@@ -187,15 +192,15 @@ def failure_text(
     place = place_of(result.model, result.deployment)
     head = [f"{result.outcome.value} {result.requirement} ({result.level}) on {place}"]
     if requirement is not None:
-        head += _wrapped(requirement.must, width, 3)
+        head += wrapped(requirement.must, width, 3)
     tail = [f"reproduce: {result.reproduce}"] if result.reproduce else []
     asked: list[str] = []
     if result.exchanges:
         first = result.exchanges[0]
         asked = [f"request: {first.curl}"]
-        asked += _wrapped(f"response: {first.response}", width, _MOST_RESPONSE_LINES)
+        asked += wrapped(f"response: {first.response}", width, _MOST_RESPONSE_LINES)
     room = height - len(head) - len(asked) - len(tail)
-    reason = _wrapped(result.reason or "no reason was given", width, max(2, room // 2))
+    reason = wrapped(result.reason or "no reason was given", width, max(2, room // 2))
     room -= len(reason)
     evidence = [
         clip(f"  {key}: {json.dumps(value, ensure_ascii=False)}", width)
@@ -203,9 +208,9 @@ def failure_text(
     ]
     log = [clip(f"  {line}", width) for line in result.log.rstrip().splitlines()]
     for_log = min(len(log) + 1, max(0, room - len(evidence) - 1, room // 2)) if log else 0
-    shown_evidence = _cut("evidence:", evidence, room - for_log, keep_end=False)
+    shown_evidence = cut_to_fit("evidence:", evidence, room - for_log, keep_end=False)
     room -= len(shown_evidence)
-    shown_log = _cut("the engine's log, last lines:", log, room, keep_end=True)
+    shown_log = cut_to_fit("the engine's log, last lines:", log, room, keep_end=True)
     return "\n".join([*head, *reason, *asked, *shown_evidence, *shown_log, *tail])
 
 
@@ -215,7 +220,7 @@ def _verdict_lines(run: RunRecord, width: int) -> list[str]:
     judged = {model.verdict for model in run.model_verdicts}
     if len(judged) > 1:
         each = ", ".join(f"{m.model} {m.verdict.value}" for m in run.model_verdicts)
-        lines += _wrapped(each, width, 2)
+        lines += wrapped(each, width, 2)
     return lines
 
 
@@ -230,7 +235,7 @@ def _problem_lines(
     for number, problem in enumerate(told):
         block = _problem_block(problem, musts.get(problem.requirement, ""), width)
         rest = len(told) - number
-        if lines and _screen_lines(lines + block, width) > room - (rest > 1):
+        if lines and screen_lines(lines + block, width) > room - (rest > 1):
             names = ", ".join(dict.fromkeys(p.requirement for p in told[number:]))
             lines.append(clip(f"and {rest} more: {names}", width))
             break
@@ -263,7 +268,7 @@ def _unsupported_lines(settled: list[Judged], width: int) -> list[str]:
     )
     if not names:
         return []
-    return [clip(f"unsupported (extended): {_named(list(names), width - 24)}", width)]
+    return [clip(f"unsupported (extended): {names_that_fit(list(names), width - 24)}", width)]
 
 
 def _undecided_lines(undecided: list[Undecided], width: int) -> list[str]:
@@ -275,7 +280,7 @@ def _undecided_lines(undecided: list[Undecided], width: int) -> list[str]:
     lines = []
     for reason, names in by_reason.items():
         head = f"undecided, {reason}: "
-        lines.append(clip(head + _named(names, max(20, width - len(head))), width))
+        lines.append(clip(head + names_that_fit(names, max(20, width - len(head))), width))
     if len(lines) > _MOST_UNDECIDED_LINES:
         kept = lines[: _MOST_UNDECIDED_LINES - 1]
         left = list(by_reason.values())[_MOST_UNDECIDED_LINES - 1 :]
@@ -289,7 +294,7 @@ def _not_run_lines(not_run: list[NotRun], width: int) -> list[str]:
     for entry in not_run:
         by_reason.setdefault(entry.reason, []).append(place_of(entry.model, entry.deployment))
     lines = [
-        clip(f"not run: {_named(names, width // 2)}: {first_line(reason)}", width)
+        clip(f"not run: {names_that_fit(names, width // 2)}: {first_line(reason)}", width)
         for reason, names in by_reason.items()
     ]
     if len(lines) > _MOST_NOT_RUN_LINES:
@@ -318,41 +323,3 @@ def _note_lines(notes: list[str], width: int) -> list[str]:
     if len(notes) > _MOST_NOTE_LINES:
         lines[-1] = f"note: {len(notes) - _MOST_NOTE_LINES + 1} more (see the report)"
     return lines
-
-
-def _screen_lines(lines: list[str], width: int) -> int:
-    """Lines of the screen that ``lines`` take, those that are too long for one included."""
-    return sum(max(1, -(-len(line) // width)) for line in lines)
-
-
-def _named(names: list[str], width: int) -> str:
-    """As many of ``names`` as fit, one at least, and how many there are beyond them."""
-    for shown in range(len(names), 0, -1):
-        more = len(names) - shown
-        text = ", ".join(names[:shown]) + (f" and {more} more" if more else "")
-        if len(text) <= width:
-            return text
-    return text
-
-
-def _wrapped(text: str, width: int, most: int) -> list[str]:
-    lines = list(_wrap_each(text, width))
-    if len(lines) > most:
-        lines = [*lines[: most - 1], clip(f"{lines[most - 1]} …", width - 1)]
-    return lines
-
-
-def _wrap_each(text: str, width: int) -> Iterator[str]:
-    for paragraph in text.strip().splitlines():
-        yield from textwrap.wrap(paragraph, width, break_on_hyphens=False) or [""]
-
-
-def _cut(title: str, lines: list[str], room: int, *, keep_end: bool) -> list[str]:
-    """``title`` and as many of ``lines`` as fit in ``room``, with a note of what is missing."""
-    if not lines or room < 2:
-        return []
-    if len(lines) + 1 <= room:
-        return [title, *lines]
-    kept = room - 2
-    note = f"  … {len(lines) - kept} more lines in the report"
-    return [title, note, *lines[len(lines) - kept :]] if keep_end else [title, *lines[:kept], note]
