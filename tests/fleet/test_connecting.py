@@ -96,3 +96,12 @@ def test_arguments_that_make_no_fleet(arguments, words, suite, monkeypatch, caps
     assert " ".join(words.split()) in " ".join(said.split())
     assert "Traceback" not in said
     assert not Path(suite.report).exists()
+
+
+def test_a_run_of_one_host_is_not_continued_by_a_fleet(suite, monkeypatch, capsys):
+    suite.profile("a")
+    monkeypatch.chdir(suite.folder)
+    code = main(["fleet", "--address=127.0.0.1:1", "--", f"--resume={suite.report}"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert code == 2, said
+    assert "--resume after -- continues a run of one host; write it before --" in said
