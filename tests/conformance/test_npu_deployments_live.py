@@ -24,7 +24,7 @@ from pytest_qwenvl.profile import Deployment, Engine, ModelProfile
 from tests.conformance.test_npu_deployments import ON_NPUS, PROFILES, SHIPPED
 from tests.engines.recorded import recorded_names
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.nightly]
 
 # What a CPU cannot do: quantised weights of Ascend's format, the NPU's graphs and its memory.
 NPU_ONLY = {"quantization", "compilation_config", "additional_config", "gpu_memory_utilization"}
