@@ -86,8 +86,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         raise UsageProblem("fleet: --endpoint is one server; run pytest --endpoint on one host")
     if config["resume"]:
         raise UsageProblem(
-            "fleet: --resume after -- continues a run of one host; write it before --, and name the "
-            "fleet's folder with --conformance-report"
+            "fleet: --resume after -- continues a run of one host; write it before --, and "
+            "name the fleet's folder with --conformance-report"
         )
     if answer["workers"]:
         raise UsageProblem("fleet: without -n: it runs as many deployments at once as fit")
