@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,20 @@ def catalogue() -> Catalogue:
     return load_catalogue(SUITE / "requirements.toml")
 
 
+_READING = threading.Lock()
+
+
+def _tests() -> dict[str, list[str]]:
+    # Python 3.11 cannot parse in several threads at once: "recursion depth mismatch".
+    with _READING:
+        return _read_tests()
+
+
+@functools.cache
+def _read_tests() -> dict[str, list[str]]:
+    return find_tests(SUITE)
+
+
 def run_suite(
     upstream: str, planted: Planted, requirements: Collection[str], folder: Path
 ) -> Outcomes:
@@ -55,7 +71,7 @@ def run_suite(
     Raises:
         AssertionError: the suite did not come to its end.
     """
-    tests = find_tests(SUITE)
+    tests = _tests()
     chosen = sorted({test for it in requirements for test in tests[it]})
     folder.mkdir(parents=True, exist_ok=True)
     proxy = Proxy(upstream, planted)

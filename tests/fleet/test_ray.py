@@ -150,8 +150,11 @@ def test_a_node_dies_in_the_middle(begin, nodes):
     attempts = [its for its in record.attempts if its.model == "alpha"]
     assert [(its.number, its.outcome) for its in attempts] == [(1, "lost"), (2, "taken")]
     assert attempts[0].node == victim != attempts[1].node
-    assert attempts[0].reason.startswith("NodeDiedError: ") and attempts[0].judged == 3
-    assert any("of its 3 results (of 3) none counts" in note for note in record.notes)
+    assert attempts[0].reason.startswith("NodeDiedError: ")
+    # What the head had heard of; the node may have died before it could tell of the last ones.
+    heard = attempts[0].judged
+    assert 0 <= heard <= 3
+    assert any(f"of its {heard} results (of 3) none counts" in note for note in record.notes)
     fleet.nothing_is_left()
 
 
